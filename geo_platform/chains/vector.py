@@ -6,6 +6,7 @@ which takes a third of a second, and the run of a raster imports this module too
 Used by `api/jobs`, `assets`, `chains` and `cli/commands`.
 """
 
+from collections import Counter
 from pathlib import Path
 
 from geo_platform.catalog.naming import default_item_id, item_place, place_of_load
@@ -153,6 +154,33 @@ def rows_accounted(loaded: FeaturesLoaded) -> CheckResult:
     return CheckResult(balanced, counts)
 
 
+def columns_accounted(loaded: FeaturesLoaded, profiled: VectorProfiled) -> CheckResult:
+    """Pass if every column of the source is published, or a warning names it, in each layer."""
+    layers = [
+        (layer.columns, result)
+        for layer, result in zip(
+            (profiled, *profiled.other_layers), (loaded, *loaded.other_layers), strict=True
+        )
+    ]
+    missing = [name for columns, result in layers for name in _missing_columns(columns, result)]
+    counts = {
+        "source": sum(len(columns) for columns, _ in layers),
+        "published": sum(len(result.fields) for _, result in layers),
+        "missing": ", ".join(missing),
+    }
+    return CheckResult(not missing, counts)
+
+
+def _missing_columns(columns: tuple[str, ...], loaded: FeaturesLoaded) -> list[str]:
+    """Return the columns that are neither published nor named in a warning."""
+    unpublished = Counter(columns) - Counter(field.source for field in loaded.fields)
+    return [
+        name
+        for name in unpublished
+        if not any(repr(name) in warning.message for warning in loaded.warnings)
+    ]
+
+
 def vector_crs_as_asked(loaded: FeaturesLoaded, profiled: VectorProfiled) -> CheckResult:
     """Pass if the dataset has the requested CRS or, without a request, the CRS of the source."""
     results = [
@@ -197,6 +225,12 @@ FEATURES = Stage(
     "or listed as rejected.",
     checks=(
         Check("rows_accounted", "Rows read = rows inserted + rows rejected.", rows_accounted),
+        Check(
+            "columns_accounted",
+            "Columns of the source = columns published + columns that a warning names.",
+            columns_accounted,
+            also_reads=(PROFILE,),
+        ),
         Check(
             "vector_crs_as_asked",
             "The dataset is in the requested CRS or, without a request, in the CRS of the source.",

@@ -36,6 +36,15 @@ class FieldType(StrEnum):
     json = "json"
 
 
+class FieldOrigin(StrEnum):
+    """How the values of a column are read."""
+
+    driver = "driver"
+    driver_text = "driver_text"
+    feature_id = "feature_id"
+    file = "file"
+
+
 class SourceField(Part):
     name: str = Field(description="name as in the file; never used as part of a command")
     type: FieldType
@@ -43,6 +52,11 @@ class SourceField(Part):
     is_utc: bool = Field(
         default=False,
         description="for timestamps: True for UTC, False for a local time of an unknown zone",
+    )
+    origin: FieldOrigin = Field(
+        default=FieldOrigin.driver,
+        description="driver: as the driver returns them; driver_text: times that the driver "
+        "returns as text; feature_id: the driver's ids of features; file: read without the driver",
     )
 
 
@@ -66,11 +80,15 @@ class VectorProfiled(Message):
     feature_count: int | None = Field(description="None if only a full read gives the number")
     crs: SpatialReference
     fields: tuple[SourceField, ...]
+    columns: tuple[str, ...] = Field(
+        description="every column of the layer besides its geometry, as the file lists them: each "
+        "is one of the fields, or a warning names it"
+    )
     geometry_column: str | None
     geometry_from: str = Field(description="geometry | wkt_column | lon_lat_columns")
     lon_lat_columns: tuple[str, str] | None
     extent: Bounds | None = Field(
-        description="in the CRS of the source; None if only a full read gives the extent"
+        description="of the rows that were sampled, in the CRS of the source; None if none had one"
     )
     encoding: str
     has_curves: bool = Field(description="curves are replaced by line segments while reading")
@@ -90,9 +108,11 @@ class VectorProfiled(Message):
 
 
 @upgrades(VectorProfiled, from_version=1)
-def _without_foreign_members(content: Content) -> Content:
-    # Version 1 did not read foreign members, and knew one layer for each request.
-    return {**content, "keeps_foreign_members": False}
+def _with_columns(content: Content) -> Content:
+    # Version 1 did not list the columns of the file, did not read foreign members, and knew one
+    # layer for each request.
+    names = [field["name"] for field in content["fields"]]
+    return {**content, "columns": names, "keeps_foreign_members": False}
 
 
 class FieldMapping(Part):

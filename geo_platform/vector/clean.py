@@ -49,12 +49,14 @@ _COLLECTION_TYPE_ID = 7
 class CleanedBatch:
     """The rows of one batch: `clean` in the schema of the plan, `rejected` in REJECTED_SCHEMA.
 
-    `repaired` counts the clean rows whose geometry was made valid.
+    `repaired` counts the clean rows whose geometry was made valid. `source_bounds` is the extent of
+    the clean rows in the CRS of the source: xmin, ymin, xmax, ymax, NaN if there are none.
     """
 
     clean: pa.RecordBatch
     rejected: pa.RecordBatch
     repaired: int
+    source_bounds: npt.NDArray[np.float64]
 
 
 class _RowChecks:
@@ -82,7 +84,7 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
     checks = _RowChecks(len(batch.positions))
     geometries = _parse(batch, checks)
     _check_family(geometries, batch, plan, checks)
-    _check_coordinates(geometries, plan, checks)
+    bounds = _check_coordinates(geometries, plan, checks)
     geometries = _force_dimension(geometries, plan.dimension)
     geometries = _reproject(geometries, plan, checks)
     geometries, repaired = _repair_and_generalise(geometries, plan, checks)
@@ -92,7 +94,10 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
         columns = [column.filter(pa.array(checks.good)) for column in columns]
     clean = pa.RecordBatch.from_arrays([*columns, wkb], schema=plan.schema)
     return CleanedBatch(
-        clean, _rejected_rows(batch, checks), int(np.count_nonzero(repaired & checks.good))
+        clean,
+        _rejected_rows(batch, checks),
+        int(np.count_nonzero(repaired & checks.good)),
+        _extent(bounds[checks.good]),
     )
 
 
@@ -188,8 +193,17 @@ def _check_family(
         )
 
 
-def _check_coordinates(geometries: Geometries, plan: FeaturePlan, checks: _RowChecks) -> None:
-    bounds = shapely.bounds(geometries)
+def _extent(bounds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if not len(bounds):
+        return np.full(4, np.nan)
+    return np.concatenate([bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)])
+
+
+def _check_coordinates(
+    geometries: Geometries, plan: FeaturePlan, checks: _RowChecks
+) -> npt.NDArray[np.float64]:
+    """Reject rows with impossible coordinates. Return the bounds of every row."""
+    bounds = np.asarray(shapely.bounds(geometries), dtype=np.float64)
     checks.reject(
         np.asarray(~np.isfinite(bounds).all(axis=1)),
         "COORDINATES_NOT_FINITE",
@@ -207,6 +221,7 @@ def _check_coordinates(geometries: Geometries, plan: FeaturePlan, checks: _RowCh
             "COORDINATES_IMPLAUSIBLE",
             "a coordinate is outside the range of degrees",
         )
+    return bounds
 
 
 @lru_cache(maxsize=8)

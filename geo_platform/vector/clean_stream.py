@@ -19,10 +19,13 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyproj import CRS
 
 from geo_platform.errors import GeometryUnrepairable, NoFeatures, NoGeometry
+from geo_platform.grid import Bounds
 from geo_platform.process_start import frozen_objects
 from geo_platform.vector.clean import REJECTED_SCHEMA, CleanedBatch, clean_batch
+from geo_platform.vector.extent import check_plausible
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sources.common import SourceBatch
 
@@ -94,6 +97,7 @@ class CleanStream:
         self._plan = plan
         self._display_name = display_name
         self._notify = notify
+        self._source_bounds = np.full(4, np.nan)
         self._writer: pq.ParquetWriter | None = None
 
     @property
@@ -104,7 +108,8 @@ class CleanStream:
         """Yield the rows to publish, in the schema of the plan and in the order of the source.
 
         Raises GeometryMixed: a row belongs to another geometry family than the plan allows.
-        Raises NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published. Raised after
+        Raises NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published.
+        Raises BoundsImplausible: the rows are not where their CRS is used. Both are raised after
         the last batch.
         Raises what iterating over `source` raises.
         """
@@ -121,6 +126,7 @@ class CleanStream:
                 self._writer.close()
         if self.inserted == 0:
             self._refuse()
+        self._check_extent()
 
     def assert_balanced(self, published: int) -> None:
         """Check that read = inserted + rejected, and that `published` = inserted.
@@ -139,6 +145,8 @@ class CleanStream:
         self.inserted += cleaned.clean.num_rows
         self.repaired += cleaned.repaired
         self.linearised += batch.linearised
+        self._source_bounds[:2] = np.fmin(self._source_bounds[:2], cleaned.source_bounds[:2])
+        self._source_bounds[2:] = np.fmax(self._source_bounds[2:], cleaned.source_bounds[2:])
         self.sample.add(cleaned.clean.column(cleaned.clean.num_columns - 1))
         if cleaned.rejected.num_rows:
             self.reasons.update(cleaned.rejected.column("reason").to_pylist())
@@ -149,6 +157,12 @@ class CleanStream:
             self._writer.write_batch(cleaned.rejected)
         if self._notify is not None:
             self._notify(f"{self.read:,} rows read, {self.rejected:,} rejected")
+
+    def _check_extent(self) -> None:
+        # The profile checks the rows that it samples.
+        xmin, ymin, xmax, ymax = map(float, self._source_bounds)
+        bounds = Bounds(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        check_plausible(bounds, CRS.from_wkt(self._plan.source_crs.wkt), self._display_name)
 
     def _refuse(self) -> None:
         counts = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(self.reasons.items()))

@@ -1,18 +1,25 @@
-"""Check that an extent is possible in its CRS, and transform an extent to WGS 84.
+"""Extents of rows: compute one, check that it is possible in its CRS, transform it to WGS 84.
 
 `crs.py` determines the CRS.
 
-Called by `clean.py`, `load.py` and `profile.py`.
+Used by `vector/sources` and `vector`.
 """
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from geo_platform.contracts.message import Finding
 from geo_platform.errors import BoundsImplausible
 from geo_platform.grid import Bounds, LonLatBounds
+from geo_platform.wkb import WkbTypes
+
+RowBounds = npt.NDArray[np.float64]
 
 # Rounding errors are accepted: Natural Earth's Antarctica ends at 180.00000000000006.
 DEGREE_TOLERANCE = 1e-6
@@ -23,6 +30,8 @@ _MAX_LONGITUDE = 360.0
 _MAX_METRES = 1e8
 _AREA_MARGIN_DEGREES = 10.0
 _GEODETIC = "OGC:CRS84"
+# Points, lines and polygons, single and multi, and collections, in any dimension.
+_SIMPLE_CODES = tuple(range(1, 8))
 
 
 def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
@@ -49,6 +58,33 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
     return LonLatBounds(
         west=_wrapped(west), south=max(south, -90.0), east=_wrapped(east), north=min(north, 90.0)
     )
+
+
+def row_bounds(wkb: pa.Array, types: WkbTypes) -> RowBounds:
+    """Return xmin, ymin, xmax, ymax of each row that Shapely reads and that has finite bounds."""
+    simple = wkb.filter(pa.array(np.isin(types.codes, _SIMPLE_CODES)))
+    geometries = shapely.from_wkb(simple.to_numpy(zero_copy_only=False), on_invalid="ignore")
+    bounds = np.asarray(shapely.bounds(geometries))
+    return bounds[np.isfinite(bounds).all(axis=1)]
+
+
+def sampled_extent(bounds: RowBounds, crs: CRS) -> Bounds | None:
+    """Return the extent of the rows that have a position in the CRS; of all rows if none has one.
+
+    A few rows without a position are rejected while they are read. The extent in the header of a
+    file is not used: programs that write rows often leave it as it was.
+    """
+    if not len(bounds):
+        return None
+    if crs.is_geographic:
+        degrees = np.abs(bounds * _degrees_per_unit(crs))
+        is_possible = (degrees[:, [1, 3]] <= 90 + DEGREE_TOLERANCE).all(axis=1) & (
+            degrees[:, [0, 2]] <= _MAX_LONGITUDE
+        ).all(axis=1)
+        bounds = bounds[is_possible] if is_possible.any() else bounds
+    xmin, ymin = bounds[:, :2].min(axis=0)
+    xmax, ymax = bounds[:, 2:].max(axis=0)
+    return Bounds(xmin=float(xmin), ymin=float(ymin), xmax=float(xmax), ymax=float(ymax))
 
 
 def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Finding, ...]:

@@ -19,7 +19,7 @@ from geo_platform.source.arrival import open_source
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.crs import determine_crs
-from geo_platform.vector.extent import check_plausible
+from geo_platform.vector.extent import check_plausible, sampled_extent
 from geo_platform.vector.options import FileExtension, VectorProfileOptions
 from geo_platform.vector.sources.common import SourceDescription
 from geo_platform.vector.sources.csv_profile import describe_csv
@@ -95,10 +95,12 @@ def profile_vector(
         format_rule=description.format_crs,
         display_name=source.display_name,
     )
+    pyproj_crs = CRS.from_wkt(crs.wkt)
+    extent = description.extent
+    if description.row_bounds is not None:
+        extent = sampled_extent(description.row_bounds, pyproj_crs)
     extent_findings = (
-        ()
-        if description.extent is None
-        else check_plausible(description.extent, CRS.from_wkt(crs.wkt), source.display_name)
+        () if extent is None else check_plausible(extent, pyproj_crs, source.display_name)
     )
     return VectorProfiled(
         source=arrived,
@@ -109,10 +111,13 @@ def profile_vector(
         feature_count=description.feature_count,
         crs=crs,
         fields=description.fields,
+        columns=tuple(field.name for field in description.fields)
+        if description.columns is None
+        else description.columns,
         geometry_column=description.geometry_column,
         geometry_from=description.geometry_from,
         lon_lat_columns=description.lon_lat_columns,
-        extent=description.extent,
+        extent=extent,
         encoding=description.encoding,
         has_curves=description.has_curves,
         keeps_foreign_members=description.keeps_foreign_members,

@@ -19,6 +19,12 @@ from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, SourceTruncated
 from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import read_linearised_wkb
+from geo_platform.vector.sources.columns import (
+    FileColumns,
+    combined_columns,
+    file_columns,
+    stream_options,
+)
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.dbf import exact_batches
@@ -96,31 +102,48 @@ def _stream_shapefile(
 def _stream_ogr(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
-    encoding = encoding_to_pass(source, profile.encoding)
     if profile.keeps_foreign_members:
         source = with_foreign_members(source)
     source, _ = with_links_resolved(source)
     source, _ = with_all_data(source)
     at = 0
-    with LayerStream(
-        source, profile.layer, encoding=encoding, batch_rows=batch_rows, findings=findings
-    ) as stream:
+    with (
+        LayerStream(
+            source,
+            profile.layer,
+            encoding=encoding_to_pass(source, profile.encoding),
+            batch_rows=batch_rows,
+            findings=findings,
+            **stream_options(profile.fields),
+        ) as stream,
+        file_columns(source, profile.layer, stream.id_column, profile.fields) as columns,
+    ):
         for batch in stream:
-            yield _as_source_batch(batch, at, source, profile)
+            yield _as_source_batch(batch, at, source, profile, stream.id_column, columns)
             at += batch.rows.num_rows
 
 
 def _as_source_batch(
-    batch: StreamedBatch, at: int, source: OpenableSource, profile: VectorProfiled
+    batch: StreamedBatch,
+    at: int,
+    source: OpenableSource,
+    profile: VectorProfiled,
+    id_column: str | None,
+    columns: FileColumns | None,
 ) -> SourceBatch:
     rows = batch.rows
     geometry_at = geometry_position(rows.schema)
-    attributes = [position for position in range(rows.num_columns) if position != geometry_at]
+    ids = None if id_column is None else rows.column(0)
+    attributes = [
+        rows.column(position)
+        for position in range(0 if ids is None else 1, rows.num_columns)
+        if position != geometry_at
+    ]
     wkb, linearised = _linearise(rows.column(geometry_at), at, source, profile)
     positions = np.arange(at, at + rows.num_rows, dtype=np.int64)
     return SourceBatch(
         positions,
-        rows.select(attributes),
+        combined_columns(profile.fields, attributes, ids, columns, rows.num_rows),
         wkb,
         faults=_damaged_shapes(batch.errors, at, wkb),
         linearised=linearised,

@@ -10,6 +10,7 @@ import pytest
 from assets import checks
 from geo_platform.chains import raster, vector
 from geo_platform.chains.shared import item_valid
+from geo_platform.contracts.message import Finding
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
@@ -83,6 +84,19 @@ class TestChecks:
         assert not vector.rows_accounted(
             loaded.model_copy(update={"inserted": loaded.inserted - 1})
         ).passed
+
+    def test_a_column_that_is_neither_published_nor_named_fails(self, runs: dict[str, Any]) -> None:
+        loaded: FeaturesLoaded = runs["vector"].asset_value("vector_features")
+        source: VectorProfiled = runs["vector"].asset_value("vector_profile")
+        assert vector.columns_accounted(loaded, source).passed
+        one_more = source.model_copy(update={"columns": (*source.columns, "lost")})
+        result = vector.columns_accounted(loaded, one_more)
+        assert (result.passed, result.metadata["missing"]) == (False, "lost")
+        twice = source.model_copy(update={"columns": (*source.columns, source.columns[0])})
+        assert not vector.columns_accounted(loaded, twice).passed
+        warning = Finding(code="LEFT_OUT", message="The column 'lost' is left out.")
+        named = loaded.model_copy(update={"warnings": (*loaded.warnings, warning)})
+        assert vector.columns_accounted(named, one_more).passed
 
     def test_a_missing_item_fails(self, runs: dict[str, Any]) -> None:
         published: ItemPublished = runs["raster"].asset_value("raster_item")

@@ -3,7 +3,7 @@
 The rules are those of OGC 12-128r19 (GeoPackage 1.4) and of the SQLite file format. SQLite itself
 reads the schema, read-only, immutable and with a limit on steps. Views and triggers are not run.
 
-Called by `content_format.py`.
+Called by `content_format.py` and `vector/sources/geopackage.py`.
 """
 
 import os
@@ -22,6 +22,11 @@ from geo_platform.source.content import Content
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_IDS = (b"GPKG", b"GP10", b"GP11")
 _MAX_STEPS = 2_000_000
+# A row of a table needs some ten steps for each of its columns.
+_MIN_ROW_STEPS = 50_000_000
+_ROW_STEPS_PER_BYTE = 50
+_LARGEST_STEPS = 2**31 - 1
+_MAPPED_BYTES = 2**40
 _MAX_SCHEMA_ROWS = 100_000
 _MAX_SCHEMA_CHARACTERS = 32 * 1024 * 1024
 # Limit for a GeoPackage in an archive. The member is extracted once to read the schema. Later, GDAL
@@ -90,13 +95,28 @@ def _check_length(content: Content, head: bytes) -> None:
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
+def opened_geopackage(path: Path, name: str) -> Iterator[sqlite3.Connection]:
+    """Open a GeoPackage read-only to read its rows, with a limit on steps that fits its size.
+
+    A view can need more steps than its file has bytes, and even an infinite number.
+    Raises SourceUnreadable: SQLite cannot read the rows, or the limit is reached.
+    """
+    steps = _MIN_ROW_STEPS + _ROW_STEPS_PER_BYTE * path.stat().st_size
+    with _opened(path, name, max_steps=steps) as database:
+        database.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+        yield database
+
+
+@contextmanager
+def _opened(path: Path, name: str, *, max_steps: int = _MAX_STEPS) -> Iterator[sqlite3.Connection]:
     # The limit on steps stops a hostile schema that keeps SQLite busy.
     database = sqlite3.connect(
-        f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True
+        f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1",
+        uri=True,
+        check_same_thread=False,
     )
     try:
-        database.set_progress_handler(lambda: 1, _MAX_STEPS)
+        database.set_progress_handler(lambda: 1, min(max_steps, _LARGEST_STEPS))
         database.execute("PRAGMA trusted_schema = OFF")
         database.execute("PRAGMA cell_size_check = ON")
         yield database

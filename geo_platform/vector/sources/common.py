@@ -28,8 +28,11 @@ class SourceDescription:
 
     `declared_crs` is the CRS that the file states, or None. `stated_crs` has every CRS that rows
     state, if the reader knows them; it takes the place of `declared_crs`. `format_crs` is the CRS
-    that the specification of the format gives to every file, or None. `extent` is in the CRS of the
-    source. `keeps_foreign_members` means that foreign members of GeoJSON features are fields.
+    that the specification of the format gives to every file, or None. `extent` is the extent of all
+    rows, if it is known; else `row_bounds` has xmin, ymin, xmax and ymax of each sampled row. Both
+    are in the CRS of the source. `keeps_foreign_members` means that foreign members of GeoJSON
+    features are fields. `columns` lists every column of the file besides the geometry; None if
+    those are the fields.
     """
 
     driver: str
@@ -41,13 +44,15 @@ class SourceDescription:
     format_crs: str | None
     fields: tuple[SourceField, ...]
     geometry_column: str | None
-    extent: Bounds | None
     encoding: str
+    extent: Bounds | None = None
+    row_bounds: npt.NDArray[np.float64] | None = None
     geometry_from: str = "geometry"
     lon_lat_columns: tuple[str, str] | None = None
     has_curves: bool = False
     stated_crs: tuple[str, ...] = ()
     keeps_foreign_members: bool = False
+    columns: tuple[str, ...] | None = None
     warnings: tuple[Finding, ...] = field(default=())
 
 

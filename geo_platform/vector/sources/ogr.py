@@ -4,11 +4,12 @@ The rows come as Arrow batches, each with GDAL's non-fatal errors. If a feature 
 batch, the stream is opened again with a larger limit. `source/` decides which drivers may open a
 file.
 
-Called by `ogr_profile.py`, `vector/layers.py` and `vector/read.py`.
+Used by `vector/sources` and `vector`.
 """
 
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -73,6 +74,13 @@ _OGR_ERRORS = (
 )
 # The JSON parser of GDAL reports this error for long strings too.
 _VALUE_TOO_LONG = "Too many characters in number"
+
+# About columns of a GeoPackage that are read without GDAL (`geopackage.py`).
+_READ_OTHERWISE = re.compile(
+    r"Field format '.*' not supported|geometry column '.*' of type '.*' ignored"
+    r"|(Non-conformant|Invalid) content for record .*",
+    re.DOTALL,
+)
 
 _TRUNCATION_SIGNS = (
     "malformed",
@@ -172,6 +180,8 @@ def gdal_warnings(findings: dict[str, Finding]) -> Iterator[list[str]]:
         warnings.simplefilter("always")
         yield errors
     for text in [str(warning.message) for warning in caught] + errors:
+        if _READ_OTHERWISE.fullmatch(text):
+            continue
         if "Measured (M)" in text:
             findings.setdefault(M_DROPPED.message, M_DROPPED)
         elif len(findings) < _MAX_FINDINGS:
@@ -252,12 +262,25 @@ class LayerStream:
         encoding: str | None,
         batch_rows: int,
         findings: dict[str, Finding],
+        columns: Sequence[str] | None = None,
+        with_geometry: bool = True,
+        with_ids: bool = False,
+        times_as_text: bool = False,
     ) -> None:
+        """`columns` limits the columns that are read; None reads all.
+
+        `with_ids` adds the driver's ids of features, in the column `id_column`. `times_as_text`
+        returns dates with a time of day as the driver reads them, with the zone of each.
+        """
         self._source = source
         self._layer = layer
         self._encoding = encoding
         self._batch_rows = batch_rows
         self._findings = findings
+        self._columns = columns
+        self._with_geometry = with_geometry
+        self._with_ids = with_ids
+        self._times_as_text = times_as_text
         self._open = ExitStack()
         self._batch_bytes = BATCH_BYTES
 
@@ -278,6 +301,11 @@ class LayerStream:
     def geometry_column(self) -> str:
         return str(self.schema.field(geometry_position(self.schema)).name)
 
+    @property
+    def id_column(self) -> str | None:
+        """Return the column of the driver's ids: the first one. None without `with_ids`."""
+        return str(self.schema.names[0]) if self._with_ids else None
+
     def __iter__(self) -> Iterator[StreamedBatch]:
         at = 0
         while True:
@@ -296,6 +324,10 @@ class LayerStream:
                     self._source.gdal_path,
                     layer=self._layer,
                     encoding=self._encoding,
+                    columns=self._columns,
+                    read_geometry=self._with_geometry,
+                    return_fids=self._with_ids,
+                    datetime_as_string=self._times_as_text,
                     use_pyarrow=True,
                     batch_size=self._batch_rows,
                     skip_features=skip,

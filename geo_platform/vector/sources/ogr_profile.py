@@ -6,25 +6,27 @@ the results.
 Called by `vector/profile.py`.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
-from geo_platform.contracts.vector import SourceField, VectorLayer
+from geo_platform.contracts.vector import FieldOrigin, FieldType, SourceField, VectorLayer
 from geo_platform.errors import NoFeatures, SourceTruncated
-from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.extent import row_bounds
 from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
 from geo_platform.vector.sources.common import M_DROPPED, SourceDescription, choose_layer
 from geo_platform.vector.sources.dbf import are_all_deleted, cpg_encoding
 from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
+from geo_platform.vector.sources.geopackage import describe_table
 from geo_platform.vector.sources.gml_text import crs_of_layer, scan_crs
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
@@ -34,6 +36,7 @@ from geo_platform.vector.sources.ogr import (
     layer_info,
     layer_list,
 )
+from geo_platform.vector.sources.times import describe_times
 from geo_platform.wkb import wkb_types
 
 _SAMPLE_ROWS = 2000
@@ -45,6 +48,8 @@ _FORMAT_CRS = {
     SourceFormat.osm_pbf: "EPSG:4326",
 }
 _GEOJSON = (SourceFormat.geojson, SourceFormat.geojson_lines)
+# Formats whose ids of features are stored in the file, as the primary key of the table.
+_FORMATS_WITH_KEYS = (SourceFormat.geopackage, SourceFormat.file_geodatabase)
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,19 @@ class _Sample:
     schema: pa.Schema
     geometry_column: str
     rows: int
+    row_bounds: npt.NDArray[np.float64]
     geometry_types: tuple[str, ...]
     has_curves: bool
     has_m: bool
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The fields to read, all columns of the layer, and what is to be said about them."""
+
+    fields: tuple[SourceField, ...]
+    columns: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> SourceDescription:
@@ -98,6 +113,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         raise NoFeatures(f"Layer {chosen.name!r} of {source.display_name} has no rows.")
     if sample.has_m:
         findings.setdefault(M_DROPPED.message, M_DROPPED)
+    layer = _columns(source, chosen.name, sample, info, findings)
     return SourceDescription(
         driver=str(info["driver"]),
         layers=layers,
@@ -106,9 +122,10 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         feature_count=int(info["features"]) if info["features"] >= 0 else None,
         declared_crs=info["crs"],
         format_crs=_FORMAT_CRS.get(source.format),
-        fields=_fields(sample, info),
+        fields=layer.fields,
+        columns=layer.columns,
         geometry_column=sample.geometry_column,
-        extent=_extent(info["total_bounds"]),
+        row_bounds=sample.row_bounds,
         encoding=encoding,
         has_curves=sample.has_curves,
         stated_crs=crs_of_layer(gml_crs, chosen.name) if text is None else text.stated_crs(),
@@ -116,6 +133,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         warnings=(
             *findings.values(),
             *_encoding_findings(source, options, encoding),
+            *layer.findings,
             *(() if text is None else text.findings(are_kept=keeps_foreign)),
         ),
     )
@@ -147,21 +165,25 @@ def _sample(
 ) -> _Sample:
     """Read batches until a row has a geometry."""
     rows, geometry_types, has_curves, has_m = 0, set[str](), False, False
+    bounds = np.empty((0, 4))
     with LayerStream(
         source, layer, encoding=encoding, batch_rows=_SAMPLE_ROWS, findings=findings
     ) as stream:
         for batch in stream:
             rows += batch.rows.num_rows
-            types = wkb_types(batch.rows.column(geometry_position(batch.rows.schema)))
+            wkb = batch.rows.column(geometry_position(batch.rows.schema))
+            types = wkb_types(wkb)
             geometry_types |= set(types.names())
             has_curves = has_curves or bool(types.is_curve.any())
             has_m = has_m or bool(types.has_m.any())
+            bounds = row_bounds(wkb, types)
             if geometry_types:
                 break
         return _Sample(
             schema=stream.schema,
             geometry_column=stream.geometry_column,
             rows=rows,
+            row_bounds=bounds,
             geometry_types=tuple(sorted(geometry_types)),
             has_curves=has_curves,
             has_m=has_m,
@@ -182,7 +204,51 @@ def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:
     return tuple(sorted({base + (" Z" if z else ""), *sample.geometry_types}))
 
 
-def _fields(sample: _Sample, info: dict[str, Any]) -> tuple[SourceField, ...]:
+def _columns(
+    source: OpenableSource,
+    layer: str,
+    sample: _Sample,
+    info: dict[str, Any],
+    findings: dict[str, Finding],
+) -> _Columns:
+    """Choose how each column of the layer is read, and its type."""
+    driver = _driver_fields(sample, info)
+    key = str(info["fid_column"] or "")
+    key_field = _key_field(source, key, driver)
+    if source.format is SourceFormat.geopackage:
+        table = describe_table(
+            source,
+            layer,
+            (sample.geometry_column, key),
+            {field.name: field for field in driver},
+        )
+        by_name = {field.name: field for field in driver} | dict(table.fields)
+        fields = [*key_field, *(by_name[name] for name in table.columns if name in by_name)]
+        return _Columns(
+            tuple(fields), (*[field.name for field in key_field], *table.columns), table.findings
+        )
+    times = describe_times(source, layer, driver, sample.schema, findings)
+    fields = [*key_field, *times.fields]
+    return _Columns(tuple(fields), tuple(field.name for field in fields), times.findings)
+
+
+def _key_field(
+    source: OpenableSource, key: str, driver: Sequence[SourceField]
+) -> list[SourceField]:
+    """Return the field of the layer's primary key, which GDAL holds as the id of a feature."""
+    if source.format not in _FORMATS_WITH_KEYS or not key or key in {f.name for f in driver}:
+        return []
+    return [
+        SourceField(
+            name=key,
+            type=FieldType.int64,
+            source_type="primary key",
+            origin=FieldOrigin.feature_id,
+        )
+    ]
+
+
+def _driver_fields(sample: _Sample, info: dict[str, Any]) -> tuple[SourceField, ...]:
     geometry_at = geometry_position(sample.schema)
     attributes = [field for at, field in enumerate(sample.schema) if at != geometry_at]
     types = [
@@ -197,17 +263,6 @@ def _fields(sample: _Sample, info: dict[str, Any]) -> tuple[SourceField, ...]:
 def _ogr_name(ogr_type: str, subtype: str) -> str:
     name = str(ogr_type).removeprefix("OFT")
     return name if subtype in ("OFSTNone", None) else f"{name}({str(subtype).removeprefix('OFST')})"
-
-
-def _extent(bounds: Any) -> Bounds | None:
-    if bounds is None or not all(math.isfinite(value) for value in np.asarray(bounds, dtype=float)):
-        return None
-    xmin, ymin, xmax, ymax = (float(value) for value in bounds)
-    return (
-        Bounds(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
-        if xmin <= xmax and ymin <= ymax
-        else None
-    )
 
 
 def _encoding_findings(

@@ -1,6 +1,6 @@
 """Open a source as a plain file, and check that a file is complete.
 
-`open_bytes` is for the readers that do not use GDAL (CSV and GeoParquet). The check is needed
+`open_bytes` and `plain_path` are for the readers that do not use GDAL. The check is needed
 because GDAL 3.12 reads some truncated files without an error: it returns null geometries for a
 Shapefile, fewer rows for GML or FlatGeobuf, and skips a truncated last line of GeoJSON lines. Files
 in archives are not checked, because archives have checksums.
@@ -10,7 +10,9 @@ Used by `vector/sources` and `vector`.
 
 import json
 import re
+import shutil
 import struct
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +70,22 @@ def copy_beside(source: OpenableSource, *, suffix: str = "") -> Path:
     folder = Path(place).parent / f"copy{suffix}"
     folder.mkdir(exist_ok=True)
     return folder / source.gdal_path.rsplit("/", 1)[-1]
+
+
+@contextmanager
+def plain_path(source: OpenableSource) -> Iterator[Path]:
+    """Yield the path of a source as a plain file. A source in a zip archive is unpacked for it.
+
+    Raises SourceTruncated, SourceUnreadable: as `open_bytes`.
+    """
+    if not source.gdal_path.startswith(_IN_ZIP):
+        yield Path(source.gdal_path)
+        return
+    with tempfile.NamedTemporaryFile(suffix=Path(source.gdal_path).suffix) as unpacked:
+        with open_bytes(source) as stream:
+            shutil.copyfileobj(stream, unpacked)
+        unpacked.flush()
+        yield Path(unpacked.name)
 
 
 def check_not_truncated(source: OpenableSource) -> None:

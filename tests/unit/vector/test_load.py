@@ -326,11 +326,13 @@ def test_names_are_cleaned_and_the_mapping_is_recorded(
     profiled = platform.profile(write(parcels.rename(columns={"area": "bbox"}), "p.gpkg"))
     loaded = platform.load(profiled, column_mapping={"Id": "parcel_id"})
     assert [(field.source, field.published) for field in loaded.fields] == [
+        ("fid", "fid"),
         ("Id", "parcel_id"),
         ("Näam", "naam"),
         ("bbox", "bbox_2"),
     ]
     assert platform.table(loaded).schema.names == [
+        "fid",
         "parcel_id",
         "naam",
         "bbox_2",

@@ -1,0 +1,113 @@
+"""Put the columns of a layer together: from the driver, and from the file beside the driver.
+
+The profile decides where the values of each field come from (`FieldOrigin`), and this module
+follows it while the rows are read.
+
+Called by `vector/read.py`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypedDict
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.contracts.vector import FieldOrigin, SourceField
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.field_types import published_type
+from geo_platform.vector.sources.geopackage import TableColumns
+from geo_platform.vector.sources.loose_values import to_array
+
+
+class FileColumns(Protocol):
+    """Columns that are read from the file itself, in the order of its rows."""
+
+    def next_rows(self, count: int, ids: pa.Array | None) -> list[pa.Array]:
+        """Return the columns of the next `count` rows, which have these ids in the driver."""
+        ...
+
+
+class StreamOptions(TypedDict):
+    """Options of `LayerStream` that follow from the fields."""
+
+    columns: list[str] | None
+    with_ids: bool
+    times_as_text: bool
+
+
+def stream_options(fields: Sequence[SourceField]) -> StreamOptions:
+    """Return how the driver has to be asked, so that it returns the fields that come from it."""
+    origins = {field.origin for field in fields}
+    from_driver = (FieldOrigin.driver, FieldOrigin.driver_text)
+    return StreamOptions(
+        columns=[field.name for field in fields if field.origin in from_driver]
+        if FieldOrigin.file in origins
+        else None,
+        with_ids=FieldOrigin.feature_id in origins,
+        times_as_text=FieldOrigin.driver_text in origins,
+    )
+
+
+@contextmanager
+def file_columns(
+    source: OpenableSource, layer: str, id_column: str | None, fields: Sequence[SourceField]
+) -> Iterator[FileColumns | None]:
+    """Open the reader of the fields that are read without the driver, or None if there are none.
+
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
+    """
+    read_here = [field for field in fields if field.origin is FieldOrigin.file]
+    if not read_here or source.format is not SourceFormat.geopackage:
+        yield None
+        return
+    with TableColumns(source, layer, id_column, read_here) as columns:
+        yield columns
+
+
+def combined_columns(
+    fields: Sequence[SourceField],
+    from_driver: Sequence[pa.Array],
+    ids: pa.Array | None,
+    columns: FileColumns | None,
+    rows: int,
+) -> pa.RecordBatch:
+    """Return the columns in the order of the fields, which may have names that repeat.
+
+    `from_driver` has the driver's columns in the order of their fields.
+    """
+    if not fields:
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+    driver = iter(from_driver)
+    file = iter(() if columns is None else columns.next_rows(rows, ids))
+    arrays = [_column(field, driver, file, ids) for field in fields]
+    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in fields])
+
+
+def times_from_text(column: pa.Array, field: SourceField) -> pa.Array:
+    """Return times from the text of a driver.
+
+    GDAL 3.12 pads some texts with zero bytes.
+    """
+    text = pc.utf8_rtrim(column, "\0")
+    try:
+        return text.cast(published_type(field))
+    except pa.ArrowInvalid:
+        return to_array(text.to_pylist(), field)
+
+
+def _column(
+    field: SourceField,
+    driver: Iterator[pa.Array],
+    file: Iterator[pa.Array],
+    ids: pa.Array | None,
+) -> pa.Array:
+    if field.origin is FieldOrigin.feature_id:
+        return ids
+    if field.origin is FieldOrigin.file:
+        return next(file)
+    column = next(driver)
+    if field.origin is FieldOrigin.driver_text:
+        return times_from_text(column, field)
+    return column
