@@ -146,7 +146,7 @@ PROFILE = Stage(
     ObjectArrived,
     RasterProfiled,
     RasterProfileOptions,
-    1,
+    2,
     _profile,
     description="Facts about the raster: bands, CRS, bounds, type, bit depth; from headers and a "
     "sample over the whole extent.",
@@ -157,7 +157,7 @@ COG = Stage(
     RasterProfiled,
     CogStored,
     RasterCogOptions,
-    1,
+    2,
     _make_cogs,
     description="Cloud Optimized GeoTIFFs, opened again and compared with the source before "
     "the stage succeeds.",

@@ -4,11 +4,13 @@ Used throughout the application.
 """
 
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field
 
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.message import Finding, Message, ObjectReference, Part, SpatialReference
+from geo_platform.contracts.stored import Content, upgrades
 from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
 
 
@@ -83,10 +85,17 @@ class GeoreferenceNote(Part):
         description="the source has no geotransform; `transform` is fitted to the ground control "
         "points, and the conversion warps the pixels",
     )
+    positions: tuple[tuple[float, float], ...] = Field(
+        (),
+        description="x, y of n x n points spread evenly over the grid from corner to corner, row "
+        "by row, as the ground control points place them; empty if there is a geotransform",
+    )
 
 
 class RasterProfiled(Message):
     """The source was described from its headers and a sample of its pixels."""
+
+    schema_version: ClassVar[int] = 2
 
     source: ObjectArrived
     driver: str
@@ -117,6 +126,11 @@ class RasterProfiled(Message):
     )
     warnings: tuple[Finding, ...]
     fingerprint: str
+
+
+@upgrades(RasterProfiled, from_version=1)
+def _without_positions(content: Content) -> Content:
+    return content
 
 
 class CogVerification(Part):

@@ -6,6 +6,7 @@ Called by `verify.py`.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,12 @@ from rasterio.transform import GCPTransformer
 from rasterio.windows import Window
 
 from geo_platform.grid import GridShape
+from geo_platform.raster.georeference import control_points
+from geo_platform.raster.lonlat import to_crs, transform_points, x_period
 from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.sample import Mask, Values, planned_pixels, planned_valid, spread_windows
-from geo_platform.raster.target import x_period
+from geo_platform.raster.target import placing_in
 
 SAMPLE_BYTES = 4 * 1024**2
 JPEG_BLOCK_PX = 16
@@ -29,6 +32,13 @@ WARP_WINDOW_PX = 16
 # approximates positions to an eighth of a pixel, so a few pixels at the edge of a mask differ.
 MAX_MISFITS = 0.005
 MAX_LOSSY_MISFITS = 0.02
+# The fraction of the source's pixels that may not be found in a warped COG, for the same reason.
+MAX_LOST = 0.02
+# Windows per side in which valid pixels of the source are looked for, with this many pixels each,
+# and positions per side that must be inside the COG.
+ASKED_WINDOWS = 5
+ASKED_PER_WINDOW = 12
+ASKED_PER_SIDE = 129
 
 # Half the width of each kernel in source pixels. Source: GDAL, gdalwarper.cpp, GWKGetFilterRadius.
 CUBIC_RADIUS_PX = 2.0
@@ -126,32 +136,23 @@ def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPla
     PROJ computes the position in the source, independently of GDAL's warper. The value must be
     within the range of the source's pixels under the resampling kernel. The pixel must be valid if
     all source pixels under the kernel are valid, and invalid if none of them is. A small fraction
-    of misfits (MAX_MISFITS, MAX_LOSSY_MISFITS) is no fault.
+    of misfits (MAX_MISFITS, MAX_LOSSY_MISFITS) is no fault. Then the reverse: valid pixels of the
+    source must be in the COG (MAX_LOST).
     """
     sampled = outside = 0
     largest = 0.0
     for window in _small_windows(written):
-        source_rows, source_cols = _source_positions(original, plan, window)
-        actual, actual_valid = written.read(window=window), written.dataset_mask(window=window) > 0
-        reach = _kernel_reach(plan, source_rows, source_cols)
-        source_window = _covering_window(original, source_rows, source_cols, reach)
-        if source_window is None:
-            outside += int(actual_valid.sum())
-            sampled += actual_valid.size
-            continue
-        pixels = planned_pixels(original, plan, source_window)
-        valid = planned_valid(original, pixels, plan, source_window)
-        neighbourhood = _Neighbourhood(
-            pixels,
-            valid,
-            source_rows - source_window.row_off,
-            source_cols - source_window.col_off,
-            reach=reach,
-            overshoot=OVERSHOOT.get(_kernel(plan), 0.0),
-            tolerance=_pixel_tolerance(plan),
+        rows, cols = (
+            np.mgrid[
+                window.row_off : window.row_off + window.height,
+                window.col_off : window.col_off + window.width,
+            ]
+            + 0.5
         )
-        wrong, excess = neighbourhood.misfits(actual, actual_valid)
-        sampled += actual_valid.size
+        source_rows, source_cols = _source_positions(original, plan, rows, cols)
+        reach = _kernel_reach(plan, source_rows, source_cols)
+        wrong, excess = _misfits(original, written, plan, window, source_rows, source_cols, reach)
+        sampled += window.width * window.height
         outside += wrong
         largest = max(largest, excess)
     limit = int(sampled * (MAX_MISFITS if plan.is_lossless else MAX_LOSSY_MISFITS))
@@ -160,7 +161,144 @@ def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPla
         if outside > limit
         else []
     )
-    return Comparison(sampled, outside, largest, is_exact=False, faults=faults)
+    asked, lost, excess = _ask_for_source_pixels(original, written, plan)
+    if lost > max(int(asked * MAX_LOST), 1):
+        faults.append(f"{lost} of {asked} valid pixels of the source are not at their place")
+    left_out = _pixels_outside(original, plan)
+    if left_out:
+        faults.append(f"valid pixels of the source are outside, for example {left_out}")
+    return Comparison(
+        sampled + asked, outside + lost, max(largest, excess), is_exact=False, faults=faults
+    )
+
+
+def _ask_for_source_pixels(
+    original: DatasetReader, written: DatasetReader, plan: CogPlan
+) -> tuple[int, int, float]:
+    """Look up valid pixels of the source in the COG; return (asked, lost, the largest excess).
+
+    The pixels are from windows all over the source, its edges included. A pixel is lost if it has a
+    place in the target CRS and the COG's pixel at this place is invalid although all source pixels
+    under the kernel are valid, or has a value outside their range.
+    """
+    lost, largest = 0, 0.0
+    found: list[NDArray[np.float64]] = []
+    for window in _windows_to_the_edges(original):
+        pixels = planned_pixels(original, plan, window)
+        places = np.argwhere(planned_valid(original, pixels, plan, window)) + 0.5
+        some = places[:: max(len(places) // ASKED_PER_WINDOW, 1)]
+        found.append(some + np.array([window.row_off, window.col_off]))
+    rows, cols = _cog_positions(original, plan, *np.concatenate(found).T)
+    with np.errstate(invalid="ignore"):
+        inside = (rows >= 0) & (rows < plan.shape.rows) & (cols >= 0) & (cols < plan.shape.cols)
+    there = np.unique(np.floor(np.stack([rows[inside], cols[inside]])), axis=1)
+    # Of each pixel, the next ones tell how many pixels of the source it covers.
+    corners = there[:, :, None, None] + np.mgrid[0:2, 0:2][:, None]
+    source_rows, source_cols = _source_positions(original, plan, *(corners + 0.5))
+    for index, (row, col) in enumerate(there.T.astype(int).tolist()):
+        wrong, excess = _misfits(
+            original,
+            written,
+            plan,
+            Window(col, row, 1, 1),
+            source_rows[index, :1, :1],
+            source_cols[index, :1, :1],
+            _kernel_reach(plan, source_rows[index], source_cols[index]),
+        )
+        lost += wrong
+        largest = max(largest, excess)
+    return there.shape[1], lost, largest
+
+
+def _misfits(
+    original: DatasetReader,
+    written: DatasetReader,
+    plan: CogPlan,
+    window: Window,
+    source_rows: NDArray[np.float64],
+    source_cols: NDArray[np.float64],
+    reach: int,
+) -> tuple[int, float]:
+    """Return (how many pixels of the window do not fit the source's, the largest excess)."""
+    actual, actual_valid = written.read(window=window), written.dataset_mask(window=window) > 0
+    source_window = _covering_window(original, source_rows, source_cols, reach)
+    if source_window is None:
+        return int(actual_valid.sum()), 0.0
+    pixels = planned_pixels(original, plan, source_window)
+    valid = planned_valid(original, pixels, plan, source_window)
+    neighbourhood = _Neighbourhood(
+        pixels,
+        valid,
+        source_rows - source_window.row_off,
+        source_cols - source_window.col_off,
+        reach=reach,
+        overshoot=OVERSHOOT.get(_kernel(plan), 0.0),
+        tolerance=_pixel_tolerance(plan),
+    )
+    return neighbourhood.misfits(actual, actual_valid)
+
+
+def _pixels_outside(original: DatasetReader, plan: CogPlan) -> str:
+    """Return a valid pixel of the source whose place is outside the COG, as text, "" without one.
+
+    Positions of pixels all over the source are computed; pixels are read only if a position is
+    outside by more than a pixel of the COG.
+    """
+    rows, cols = (
+        grid.ravel() + 0.5
+        for grid in np.meshgrid(
+            _spread(original.height, ASKED_PER_SIDE),
+            _spread(original.width, ASKED_PER_SIDE),
+            indexing="ij",
+        )
+    )
+    place = _cog_positions(original, plan, rows, cols)
+    is_outside = np.isfinite(place[0]) & (
+        (place[0] < -1)
+        | (place[0] > plan.shape.rows + 1)
+        | (place[1] < -1)
+        | (place[1] > plan.shape.cols + 1)
+    )
+    outside = np.flatnonzero(is_outside)
+    for index in outside[:: max(outside.size // ASKED_PER_SIDE, 1)]:
+        window = Window(int(cols[index]), int(rows[index]), 1, 1)
+        pixels = planned_pixels(original, plan, window)
+        if planned_valid(original, pixels, plan, window).all():
+            return f"row {int(rows[index])}, column {int(cols[index])}"
+    return ""
+
+
+def _spread(length: int, count: int) -> NDArray[np.int64]:
+    """Return at most `count` indices from the first to the last."""
+    return np.unique(np.linspace(0, length - 1, count).round().astype(np.int64))
+
+
+def _cog_positions(
+    original: DatasetReader,
+    plan: CogPlan,
+    rows: NDArray[np.float64],
+    cols: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the COG's (rows, cols) at fractional positions of the source.
+
+    They are infinite where the target CRS has no such place.
+    """
+    placing = placing_in(CRS.from_wkt(plan.source_crs.wkt), CRS.from_wkt(plan.crs.wkt))
+    if _placed_by_points(original):
+        with GCPTransformer(control_points(original)) as points:
+            there = points.xy(rows.tolist(), cols.tolist(), offset="ul")
+        x, y = placing(np.asarray(there[0]), np.asarray(there[1]))
+    else:
+        x, y = placing(*to_crs(original.transform, cols, rows))
+    period = x_period(CRS.from_wkt(plan.crs.wkt))
+    if period is not None:
+        # A place on the western edge may come out as the eastern edge, and the reverse.
+        west = plan.bounds.xmin - 1e-9 * period
+        with np.errstate(invalid="ignore"):
+            x = np.where(np.isfinite(x), (x - west) % period + west, x)
+    with np.errstate(invalid="ignore"):
+        found_cols, found_rows = to_crs(~Affine(*plan.transform), x, y)
+    return found_rows, found_cols
 
 
 @dataclass(frozen=True)
@@ -183,6 +321,9 @@ class _Neighbourhood:
         """Return (how many pixels do not fit, the largest excess)."""
         wrong, excess = 0, 0.0
         for row, col in np.ndindex(actual_valid.shape):
+            if not (math.isfinite(self.rows[row, col]) and math.isfinite(self.cols[row, col])):
+                wrong += int(actual_valid[row, col])
+                continue
             low_row, low_col = (
                 math.floor(self.rows[row, col]) - self.reach,
                 math.floor(self.cols[row, col]) - self.reach,
@@ -226,49 +367,44 @@ class _Neighbourhood:
 
 
 def _source_positions(
-    original: DatasetReader, plan: CogPlan, window: Window
+    original: DatasetReader, plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the source's (rows, cols) of each pixel centre of the window.
+    """Return the source's (rows, cols) at fractional positions of the COG.
 
-    Rows and columns are fractional. The outer corner of the top left pixel is at 0, 0.
+    The outer corner of the top left pixel is at 0, 0.
     """
-    rows, cols = (
-        np.mgrid[
-            window.row_off : window.row_off + window.height,
-            window.col_off : window.col_off + window.width,
-        ]
-        + 0.5
-    )
-    grid_transform = Affine(*plan.transform)
-    x, y = (
-        grid_transform.a * cols + grid_transform.b * rows + grid_transform.c,
-        grid_transform.d * cols + grid_transform.e * rows + grid_transform.f,
-    )
+    x, y = to_crs(Affine(*plan.transform), cols, rows)
     transformer = Transformer.from_crs(
         CRS.from_wkt(plan.crs.wkt), CRS.from_wkt(plan.source_crs.wkt), always_xy=True
     )
-    x, y = transformer.transform(x, y)
-    if original.gcps[0] and original.transform == Affine.identity():
-        with GCPTransformer(original.gcps[0]) as points:
+    x, y = transform_points(transformer, x, y)
+    if _placed_by_points(original):
+        control = control_points(original)
+        middle = (max(point.x for point in control) + min(point.x for point in control)) / 2
+        x = _in_source_period(x, middle, plan)
+        with GCPTransformer(control) as points:
             found_rows, found_cols = points.rowcol(x.ravel().tolist(), y.ravel().tolist(), op=float)
         return np.reshape(found_rows, x.shape), np.reshape(found_cols, x.shape)
     to_pixels = ~original.transform
-    x = _in_source_period(x, original, plan)
+    middle, _ = original.transform @ (original.width / 2, original.height / 2)
+    x = _in_source_period(x, middle, plan)
     return (
         to_pixels.d * x + to_pixels.e * y + to_pixels.f,
         to_pixels.a * x + to_pixels.b * y + to_pixels.c,
     )
 
 
-def _in_source_period(
-    x: NDArray[np.float64], original: DatasetReader, plan: CogPlan
-) -> NDArray[np.float64]:
+def _in_source_period(x: NDArray[np.float64], middle: float, plan: CogPlan) -> NDArray[np.float64]:
     """Shift x into the source's range: 0 to 360 degrees, or continuing past the antimeridian."""
     period = x_period(CRS.from_wkt(plan.source_crs.wkt))
     if period is None:
         return x
-    middle, _ = original.transform @ (original.width / 2, original.height / 2)
-    return np.asarray((x - middle + period / 2) % period - period / 2 + middle)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((x - middle + period / 2) % period - period / 2 + middle)
+
+
+def _placed_by_points(dataset: DatasetReader) -> bool:
+    return bool(dataset.gcps[0]) and dataset.transform == Affine.identity()
 
 
 def _covering_window(
@@ -350,6 +486,14 @@ def _small_windows(written: DatasetReader) -> tuple[Window, ...]:
         )
         for row, col in starts
     )
+
+
+def _windows_to_the_edges(original: DatasetReader) -> Iterator[Window]:
+    """Yield small windows, spread over the whole source from its first to its last pixels."""
+    height, width = min(WARP_WINDOW_PX, original.height), min(WARP_WINDOW_PX, original.width)
+    for row in _spread(original.height - height + 1, ASKED_WINDOWS).tolist():
+        for col in _spread(original.width - width + 1, ASKED_WINDOWS).tolist():
+            yield Window(col, row, width, height)
 
 
 def _whole_blocks(window: Window) -> Window:

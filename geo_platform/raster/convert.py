@@ -21,7 +21,7 @@ from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, R
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
 from geo_platform.fingerprint import Recipe
 from geo_platform.ports import SILVER, ObjectStore, etag_or_empty
-from geo_platform.raster.footprint import footprint_geojson
+from geo_platform.raster.footprint import footprint_geojson, valid_cells
 from geo_platform.raster.open import open_cog
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.raster.picture import Picture, decimated_view, pictures
@@ -183,12 +183,12 @@ def _illustrate(path: Path, plan: CogPlan) -> _Illustration:
     with open_cog(path) as cog:
         view = decimated_view(cog, plan.raster_type)
         thumbnail, preview = pictures(cog, view, plan.raster_type)
+        cells = valid_cells(cog, plan.overview_resampling)
+    crs = CRS.from_wkt(plan.crs.wkt)
     return _Illustration(
         thumbnail,
         preview,
-        footprint_geojson(
-            view.valid, view.transform, CRS.from_wkt(plan.crs.wkt), plan.lonlat_bounds
-        ),
+        footprint_geojson(cells.valid, cells.transform, crs, plan.lonlat_bounds, cells.extent),
     )
 
 
@@ -349,7 +349,7 @@ def _message(
         acquired_from=profiled.acquired_from,
         uncompressed_bytes=profiled.uncompressed_bytes,
         bit_depth=profiled.bit_depth,
-        warnings=profiled.warnings + tuple(_growth_warnings(cogs)),
+        warnings=profiled.warnings + conversion.plans.warnings + tuple(_growth_warnings(cogs)),
         was_reused=was_reused,
         seconds=0.0,
         fingerprint=conversion.metadata["fingerprint"],

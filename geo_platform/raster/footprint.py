@@ -7,13 +7,18 @@ Called by `convert.py`.
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
-from rasterio.features import shapes, sieve
+from rasterio.enums import MaskFlags
+from rasterio.features import shapes
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
 from shapely import (
     MultiPolygon,
     Polygon,
@@ -30,31 +35,111 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from geo_platform.grid import LonLatBounds
-from geo_platform.raster.lonlat import transform_points, unwrap_longitudes
+from geo_platform.raster.lonlat import (
+    WGS84,
+    Placing,
+    on_earth,
+    to_crs,
+    transform_points,
+    unwrap_longitudes,
+    x_period,
+)
+from geo_platform.raster.options import Resampling
 
-MAX_SIDE_PX = 256
-# Groups of fewer valid pixels are dropped.
-MIN_GROUP_PX = 4
+MAX_SIDE_CELLS = 512
+# The length of all edges of the outline in cells. Above this, cells are merged.
+MAX_EDGES = 6000
 MAX_COORDINATES = 400
+# Up to this many coordinates, the outline is not simplified.
+FEW_COORDINATES = 40
 # Decimals of a degree: six are a tenth of a metre, twelve a tenth of a micrometre. A double holds
 # only noise in further decimals.
 MIN_DECIMALS, MAX_DECIMALS = 6, 12
+# Cells per side of the bounds, for an outline that is drawn in degrees.
+DEGREE_CELLS = 128
+BLOCK_PX = 512
+
+
+@dataclass(frozen=True)
+class ValidCells:
+    """Squares of pixels: (rows, cols), True where any pixel is valid, and the cells' transform.
+
+    `extent`: the size of the grid in cells, (down, right). The last cells may end beyond it.
+    """
+
+    valid: NDArray[np.bool_]
+    transform: Affine
+    extent: tuple[float, float]
+
+
+def valid_cells(cog: DatasetReader, overview_resampling: Resampling) -> ValidCells:
+    """Return which parts of the COG hold valid pixels, with at most MAX_SIDE_CELLS per side.
+
+    Pixels are read from an overview, and from the COG itself where cells are invalid in the
+    overview: only averaging keeps every valid pixel.
+    """
+    side = max(-(-max(cog.shape) // MAX_SIDE_CELLS), 1)
+    valid = np.zeros((-(-cog.height // side), -(-cog.width // side)), dtype=np.bool_)
+    cells = ValidCells(
+        valid, cog.transform @ Affine.scale(side), (cog.height / side, cog.width / side)
+    )
+    if all(MaskFlags.all_valid in flags for flags in cog.mask_flag_enums):
+        valid[:] = True
+        return cells
+    level = sum(factor <= side for factor in cog.overviews(1)) - 1
+    if level >= 0:
+        with rasterio.open(
+            cog.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level
+        ) as overview:
+            _mark_from_overview(cells, overview.dataset_mask() > 0)
+        if overview_resampling is Resampling.average:
+            return cells
+    for row in range(0, cog.height, BLOCK_PX):
+        for col in range(0, cog.width, BLOCK_PX):
+            height, width = min(BLOCK_PX, cog.height - row), min(BLOCK_PX, cog.width - col)
+            here = valid[
+                row // side : -(-(row + height) // side), col // side : -(-(col + width) // side)
+            ]
+            if not here.all():
+                rows, cols = np.nonzero(cog.dataset_mask(window=Window(col, row, width, height)))
+                valid[(row + rows) // side, (col + cols) // side] = True
+    return cells
+
+
+def _mark_from_overview(cells: ValidCells, overview: NDArray[np.bool_]) -> None:
+    """Mark each cell that a valid pixel of the overview touches: up to three per direction."""
+    touched = []
+    for pixels, extent, length in zip(
+        np.nonzero(overview), cells.extent, overview.shape, strict=True
+    ):
+        first = (pixels * extent / length).astype(np.intp)
+        last = np.ceil((pixels + 1) * extent / length).astype(np.intp) - 1
+        touched.append([np.minimum(first + step, last) for step in range(3)])
+    for rows in touched[0]:
+        for cols in touched[1]:
+            cells.valid[rows, cols] = True
 
 
 def footprint_geojson(
-    valid: NDArray[np.bool_], transform: Affine, crs: CRS, bounds: LonLatBounds
+    valid: NDArray[np.bool_],
+    transform: Affine,
+    crs: CRS,
+    bounds: LonLatBounds,
+    extent: tuple[float, float] | None = None,
 ) -> str:
     """Return a valid Polygon or MultiPolygon in lon/lat as JSON text, of about 400 points at most.
 
-    `valid` is (rows, cols) of a decimated grid with this `transform`. The result is split at the
-    antimeridian (RFC 7946, 3.1.9). If the outline cannot be expressed in degrees, for example
-    because a pole is inside, the result is the bounding box.
+    `valid`, `transform`, `extent`: see ValidCells; the extent is that of `valid` by default. The
+    result covers every valid cell. It is split at the antimeridian (RFC 7946, 3.1.9). If the
+    outline cannot be expressed in degrees, for example because a pole is inside, it is drawn from
+    cells in degrees.
     """
-    outline = _outline(valid, transform)
+    height, width = extent or valid.shape
+    outline = _outline(valid).intersection(box(0, 0, width, height))
     decimals = _decimals(bounds)
-    degrees = _in_degrees(outline, crs, 10.0 ** -(decimals + 1)) if not _is_polar(bounds) else None
+    degrees = _in_degrees(outline, transform, crs, decimals) if not _is_polar(bounds) else None
     if degrees is None or degrees.is_empty:
-        degrees = _bounding_box(bounds)
+        degrees = _from_cells(valid, transform, crs, bounds)
     footprint = _rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals)
     if not (shape(footprint).is_valid and shape(footprint).area > 0):
         footprint = mapping(_split(_polygons(_bounding_box(bounds)), 0.0))
@@ -62,91 +147,158 @@ def footprint_geojson(
 
 
 def _decimals(bounds: LonLatBounds) -> int:
-    """Return how many decimals of a degree divide the narrower side into a thousand steps."""
+    """Return how many decimals of a degree divide the narrower side into 100,000 steps."""
     narrower = min((bounds.east - bounds.west) % 360 or 360.0, bounds.north - bounds.south)
-    decimals = math.ceil(3 - math.log10(narrower)) if narrower > 0 else MAX_DECIMALS
+    decimals = math.ceil(5 - math.log10(narrower)) if narrower > 0 else MAX_DECIMALS
     return min(max(decimals, MIN_DECIMALS), MAX_DECIMALS)
 
 
-def _outline(valid: NDArray[np.bool_], transform: Affine) -> BaseGeometry:
-    """Return the valid pixels as polygons in the CRS.
+def _outline(valid: NDArray[np.bool_]) -> BaseGeometry:
+    """Return polygons that cover the valid cells, in units of cells.
 
-    Small groups of pixels and small holes are dropped, pixel steps are smoothed, and the number of
-    points is bounded.
+    Steps between cells are smoothed outward, and the number of points is bounded.
     """
-    step = max(-(-max(valid.shape) // MAX_SIDE_PX), 1)
-    coarse = valid[::step, ::step].astype(np.uint8)
-    if min(coarse.shape) > 8:
-        coarse = sieve(coarse, MIN_GROUP_PX)
-    if not coarse.any():
-        coarse = np.ones_like(coarse)
-    rows, cols = coarse.shape
-    grid = Affine.scale(min(step, valid.shape[1] / cols), min(step, valid.shape[0] / rows))
-    polygons = [
-        shape(geometry)
-        for geometry, value in shapes(coarse, mask=coarse > 0, transform=grid)
-        if value
-    ]
-    whole = unary_union(polygons)
-    tolerance = 0.75 * step
-    outline = whole if whole.equals(box(*whole.bounds)) else simplify(whole, tolerance)
-    while _point_count(outline) > MAX_COORDINATES / 2 and tolerance < max(valid.shape):
-        tolerance *= 1.6
-        outline = simplify(whole, tolerance)
-    if _point_count(outline) > MAX_COORDINATES / 2:
-        outline = whole.convex_hull
-    return transform_coordinates(outline, lambda points: _to_crs(points, transform))
-
-
-def _to_crs(points: NDArray[np.float64], transform: Affine) -> NDArray[np.float64]:
-    x, y = points[:, 0], points[:, 1]
-    return np.column_stack(
+    if not valid.any():
+        return box(0, 0, valid.shape[1], valid.shape[0])
+    side = 1
+    while side < max(valid.shape) and _edge_length(_merged(valid, side)) > MAX_EDGES:
+        side *= 2
+    merged = _merged(valid, side)
+    whole = unary_union(
         [
-            transform.a * x + transform.b * y + transform.c,
-            transform.d * x + transform.e * y + transform.f,
+            shape(geometry)
+            for geometry, _ in shapes(
+                merged.astype(np.uint8), mask=merged, transform=Affine.scale(side)
+            )
         ]
     )
+    return _simpler(whole, 0.75 * side, FEW_COORDINATES, MAX_COORDINATES // 2)
 
 
-def _in_degrees(outline: BaseGeometry, crs: CRS, tolerance: float) -> BaseGeometry | None:
+def _merged(valid: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Merge side x side cells into one, which is valid if any of them is."""
+    rows, cols = (-(-length // side) * side for length in valid.shape)
+    padded = np.pad(valid, ((0, rows - valid.shape[0]), (0, cols - valid.shape[1])))
+    return np.asarray(padded.reshape(rows // side, side, cols // side, side).any(axis=(1, 3)))
+
+
+def _edge_length(valid: NDArray[np.bool_]) -> int:
+    padded = np.pad(valid, 1)
+    return sum(int(np.diff(padded, axis=axis).sum()) for axis in (0, 1))
+
+
+def _simpler(whole: BaseGeometry, tolerance: float, few: int, most: int) -> BaseGeometry:
+    """Return a geometry of at most `most` points that covers `whole`.
+
+    A geometry of at most `few` points is returned unchanged. Simplifying cuts corners by up to the
+    tolerance, so the result is widened by it.
+    """
+    if _point_count(whole) <= few:
+        return whole
+    largest = max(whole.bounds[2] - whole.bounds[0], whole.bounds[3] - whole.bounds[1])
+    while tolerance < largest:
+        wider = simplify(whole, tolerance).buffer(tolerance, join_style="mitre")
+        if not wider.is_empty and _point_count(wider) <= most:
+            return wider
+        tolerance *= 1.6
+    return whole.convex_hull if _point_count(whole.convex_hull) <= most else box(*whole.bounds)
+
+
+def _in_degrees(
+    outline: BaseGeometry, cells: Affine, crs: CRS, decimals: int
+) -> BaseGeometry | None:
     """Return the outline in degrees, with densified edges and longitudes without jumps.
 
     Return None if a point is off the Earth.
     """
-    to_lonlat = Transformer.from_crs(crs, CRS.from_epsg(4326), always_xy=True)
+    placing = on_earth(crs)
     width = max(outline.bounds[2] - outline.bounds[0], outline.bounds[3] - outline.bounds[1])
     parts: list[Polygon] = []
-    for polygon in _polygons(segmentize(outline, width / 16) if width else outline):
-        rings = [_ring(to_lonlat, ring) for ring in (polygon.exterior, *polygon.interiors)]
-        if any(ring is None for ring in rings):
-            return None
+    error = 0.0
+    for polygon in _polygons(segmentize(outline, width / 64) if width else outline):
+        rings: list[NDArray[np.float64]] = []
+        for ring in (polygon.exterior, *polygon.interiors):
+            found = _ring(placing, cells, ring)
+            if found is None:
+                return None
+            rings.append(found[0])
+            error = max(error, found[1])
         shell = rings[0]
         parts.append(Polygon(shell, [_shifted_to(shell, hole) for hole in rings[1:]]))
-    degrees = simplify(make_valid(unary_union([make_valid(part) for part in parts])), tolerance)
-    return _with_bounded_size(degrees)
+    degrees = unary_union([make_valid(part) for part in parts])
+    if error > 10.0**-decimals:
+        degrees = degrees.buffer(error, join_style="mitre")
+    degrees = simplify(make_valid(degrees), 10.0 ** -(decimals + 1))
+    return _simpler(degrees, 2e-6, MAX_COORDINATES, MAX_COORDINATES)
 
 
-def _ring(to_lonlat: Transformer, ring: Any) -> NDArray[np.float64] | None:
-    points = np.asarray(ring.coords)
-    lon, lat = transform_points(to_lonlat, points[:, 0], points[:, 1])
+def _from_cells(
+    valid: NDArray[np.bool_], cells: Affine, crs: CRS, bounds: LonLatBounds
+) -> BaseGeometry:
+    """Return the cells of a grid in degrees over the bounds that hold valid data, as polygons.
+
+    A cell in degrees holds data if one of nine points in it lies in a valid cell, or if it contains
+    the middle of a valid cell.
+    """
+    width = (bounds.east - bounds.west) % 360 or 360.0
+    size = width / DEGREE_CELLS, (bounds.north - bounds.south) / DEGREE_CELLS
+    lon, lat = np.meshgrid(
+        bounds.west + np.arange(2 * DEGREE_CELLS + 1) * size[0] / 2,
+        bounds.north - np.arange(2 * DEGREE_CELLS + 1) * size[1] / 2,
+    )
+    from_lonlat = Transformer.from_crs(WGS84, crs, always_xy=True)
+    x, y = transform_points(from_lonlat, (lon + 180) % 360 - 180, lat)
+    period = x_period(crs)
+    if period is not None:
+        west = cells.c - 1e-9 * period
+        with np.errstate(invalid="ignore"):
+            x = np.where(np.isfinite(x), (x - west) % period + west, x)
+    with np.errstate(invalid="ignore"):
+        cols, rows = to_crs(~cells, x, y)
+        inside = (cols >= 0) & (cols < valid.shape[1]) & (rows >= 0) & (rows < valid.shape[0])
+    hit = np.zeros(inside.shape, dtype=np.bool_)
+    hit[inside] = valid[rows[inside].astype(np.intp), cols[inside].astype(np.intp)]
+    holds = np.zeros((DEGREE_CELLS, DEGREE_CELLS), dtype=np.bool_)
+    for row in range(3):
+        for col in range(3):
+            holds |= hit[row : row + 2 * DEGREE_CELLS - 1 : 2, col : col + 2 * DEGREE_CELLS - 1 : 2]
+    at_rows, at_cols = np.nonzero(valid)
+    lon, lat = on_earth(crs)(*to_crs(cells, at_cols + 0.5, at_rows + 0.5))
+    finite = np.isfinite(lon) & np.isfinite(lat)
+    col = ((lon[finite] - bounds.west) % 360 / size[0]).astype(np.intp)
+    row = ((bounds.north - lat[finite]) / size[1]).astype(np.intp)
+    holds[np.clip(row, 0, DEGREE_CELLS - 1), np.clip(col, 0, DEGREE_CELLS - 1)] = True
+    if not holds.any():
+        return _bounding_box(bounds)
+    grid = Affine(size[0], 0, bounds.west, 0, -size[1], bounds.north)
+    outline = _outline(holds).intersection(box(0, 0, DEGREE_CELLS, DEGREE_CELLS))
+    return transform_coordinates(
+        outline, lambda points: np.column_stack(to_crs(grid, points[:, 0], points[:, 1]))
+    )
+
+
+def _ring(placing: Placing, cells: Affine, ring: Any) -> tuple[NDArray[np.float64], float] | None:
+    """Return the ring in degrees, and how far its edges are from the curves that they stand for.
+
+    Return None if a point is off the Earth, or if the ring goes around a pole.
+    """
+    corners = np.asarray(ring.coords)
+    points = np.repeat(corners, 2, axis=0)[:-1]
+    points[1::2] = (corners[:-1] + corners[1:]) / 2
+    lon, lat = placing(*to_crs(cells, points[:, 0], points[:, 1]))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return None
-    return np.column_stack([unwrap_longitudes(lon), np.clip(lat, -90, 90)])
+    curve = np.column_stack([unwrap_longitudes(lon), np.clip(lat, -90, 90)])
+    if abs(curve[-1, 0] - curve[0, 0]) > 180:
+        return None
+    found = curve[::2]
+    return found, float(np.abs((found[:-1] + found[1:]) / 2 - curve[1::2]).max())
 
 
 def _shifted_to(shell: Any, hole: Any) -> NDArray[np.float64]:
     """Return the hole shifted by full turns so that its longitudes match the shell's."""
     turns = np.round((shell[:, 0].mean() - hole[:, 0].mean()) / 360.0)
     return np.asarray(hole + np.array([360.0 * turns, 0.0]))
-
-
-def _with_bounded_size(degrees: BaseGeometry) -> BaseGeometry:
-    tolerance = 1e-6
-    bounded = degrees
-    while _point_count(bounded) > MAX_COORDINATES and tolerance < 10:
-        tolerance *= 2
-        bounded = simplify(degrees, tolerance)
-    return bounded
 
 
 def _split(polygons: list[Polygon], precision: float) -> BaseGeometry:

@@ -8,21 +8,28 @@ Used by `raster`.
 
 import math
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
+from rasterio.control import GroundControlPoint
 from rasterio.io import DatasetReader
-from rasterio.transform import from_gcps
+from rasterio.transform import GCPTransformer, from_gcps
 
 from geo_platform.contracts.message import Finding, SpatialReference
 from geo_platform.contracts.raster import GeoreferenceNote
 from geo_platform.crs import FROM_FILE, authority_code, is_on_earth, resolve_crs
 from geo_platform.errors import BoundsImplausible, GeotransformMissing
 from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
+from geo_platform.raster.lonlat import x_period
 from geo_platform.raster.options import RasterProfileOptions
 
 # How far a raster may be outside the area of use of its CRS. UTM is widely used beyond its zone.
 AREA_SLACK_DEG = 20.0
+
+# Points per side at which the position by ground control points is noted.
+POSITIONS = 17
 
 
 def source_crs(
@@ -63,7 +70,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
     """Return how pixel positions map to coordinates.
 
     If a file has ground control points but no geotransform, an affine transform is fitted to the
-    points. It only serves to compute the extent; conversion warps by the points themselves.
+    points, and positions by the points themselves are noted. Conversion warps by the points.
     Raises GeotransformMissing: if the geotransform is singular, or if there is no geotransform and
     there are fewer than three points.
     """
@@ -71,6 +78,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
     points, _ = dataset.gcps
     by_points = transform == Affine.identity() and len(points) >= 3
     if by_points:
+        points = control_points(dataset)
         transform = from_gcps(points)
     elif transform == Affine.identity() or transform.determinant == 0:
         raise GeotransformMissing(
@@ -87,7 +95,77 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
         has_rpcs=dataset.rpcs is not None,
         pixel_is_point=dataset.tags().get("AREA_OR_POINT") == "Point",
         placed_by_ground_control_points=by_points,
+        positions=_positions(dataset, points) if by_points else (),
     )
+
+
+def control_points(dataset: DatasetReader) -> list[GroundControlPoint]:
+    """Return the ground control points, with x that continues past the antimeridian.
+
+    A file may hold 179.5 and -179.3 for neighbouring points. An affine transform fits the points
+    better with 180.7 instead. If both fit, a mirrored image is taken for a wrong reading.
+    """
+    points = list(dataset.gcps[0])
+    crs = file_crs(dataset)
+    period = 360.0 if crs is None else x_period(crs)
+    x = np.array([point.x for point in points])
+    if period is None or len(points) < 3 or np.ptp(x) <= period / 2:
+        return points
+    ordered = np.sort(x % period)
+    gaps = np.append(ordered[1:], ordered[0] + period) - ordered
+    start = ordered[(int(gaps.argmax()) + 1) % x.size]
+    continued = (x - start) % period + (start - period if start > period / 2 else start)
+    fit, continued_fit = (_affine_fit(points, values) for values in (x, continued))
+    if continued_fit is None or np.ptp(continued) >= np.ptp(x):
+        return points
+    misfit, is_mirrored = fit or (math.inf, True)
+    if continued_fit[0] < misfit - 1e-3 * period or (
+        continued_fit[0] < misfit + 1e-3 * period and is_mirrored and not continued_fit[1]
+    ):
+        return [
+            GroundControlPoint(
+                row=point.row, col=point.col, x=float(value), y=point.y, z=point.z, id=point.id
+            )
+            for point, value in zip(points, continued, strict=True)
+        ]
+    return points
+
+
+def _affine_fit(
+    points: list[GroundControlPoint], x: NDArray[np.float64]
+) -> tuple[float, bool] | None:
+    """Return (the largest misfit of x, whether the image is mirrored), None if x is degenerate."""
+    places = np.array([[point.col, point.row, 1.0] for point in points])
+    found, _, rank, _ = np.linalg.lstsq(
+        places, np.column_stack([x, [point.y for point in points]]), rcond=None
+    )
+    determinant = found[0, 0] * found[1, 1] - found[1, 0] * found[0, 1]
+    if rank < 3 or np.ptp(x) == 0:
+        return None
+    return float(np.abs(places @ found[:, 0] - x).max()), bool(determinant > 0)
+
+
+def points_bounds(points: list[GroundControlPoint]) -> Bounds:
+    """Return the extent of ground control points."""
+    return positions_bounds(tuple((point.x, point.y) for point in points))
+
+
+def positions_bounds(positions: tuple[tuple[float, float], ...]) -> Bounds:
+    """Return the extent of positions (x, y)."""
+    x, y = zip(*positions, strict=True)
+    return Bounds(xmin=float(min(x)), ymin=float(min(y)), xmax=float(max(x)), ymax=float(max(y)))
+
+
+def _positions(
+    dataset: DatasetReader, points: list[GroundControlPoint]
+) -> tuple[tuple[float, float], ...]:
+    """Return (x, y) of POSITIONS x POSITIONS points of the grid, as the warper places them."""
+    cols, rows = np.meshgrid(
+        np.linspace(0, dataset.width, POSITIONS), np.linspace(0, dataset.height, POSITIONS)
+    )
+    with GCPTransformer(points) as transformer:
+        x, y = transformer.xy(rows.ravel(), cols.ravel(), offset="ul")
+    return tuple(zip(map(float, x), map(float, y), strict=True))
 
 
 def corner_bounds(transform: Affine, shape: GridShape) -> Bounds:

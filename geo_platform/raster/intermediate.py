@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from affine import Affine
+from defusedxml.ElementTree import parse
 from pyproj import CRS
 from rasterio.crs import CRS as GdalCrs  # noqa: N811  # apart from pyproj's CRS
 from rasterio.enums import ColorInterp
 from rasterio.enums import Resampling as GdalResampling
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
@@ -25,7 +28,12 @@ from rasterio.windows import Window
 
 from geo_platform.crs import same_crs
 from geo_platform.grid import GridShape
-from geo_platform.raster.georeference import file_crs
+from geo_platform.raster.georeference import (
+    control_points,
+    corner_bounds,
+    file_crs,
+    points_bounds,
+)
 from geo_platform.raster.metadata import other_domains
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
@@ -35,6 +43,9 @@ from geo_platform.raster.target import centered_on_middle
 BLOCK_PX = 512
 WINDOW_BYTES = 32 * 1024**2
 WARP_MEMORY_MB = 64
+# SAMPLE_GRID: to find the part of the source that a block needs, GDAL transforms points inside the
+# block too. The outline alone misses parts at an antimeridian, a pole or a limb.
+WARP_OPTIONS = {"NUM_THREADS": "ALL_CPUS", "SAMPLE_GRID": "YES"}
 
 # Tags that are not copied, because they describe the source file only: nodata as text, and the
 # resampling of its overviews.
@@ -71,11 +82,10 @@ def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
 def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
     """Copy the source on the same grid, with the planned CRS, nodata, bands and mask."""
     has_mask = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
-    crs = _gdal_crs(plan.source_crs.wkt)
     georeference = (
-        {"gcps": dataset.gcps[0], "crs": crs}
+        {"gcps": control_points(dataset), "crs": _gdal_crs(plan.source_crs.wkt)}
         if _placed_by_points(dataset)
-        else {"transform": dataset.transform, "crs": crs}
+        else {"transform": dataset.transform, "crs": _gdal_crs(plan.source_crs.wkt)}
     )
     with _create_planned_tiff(
         plan, path, GridShape(rows=dataset.height, cols=dataset.width), georeference
@@ -116,12 +126,16 @@ def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetR
     The header of the source must have the planned source CRS.
     """
     shape = GridShape(rows=dataset.height, cols=dataset.width)
-    centered = centered_on_middle(dataset.transform, shape, CRS.from_wkt(plan.source_crs.wkt))
-    georeference = (
-        {}
-        if centered is None
-        else {"src_crs": _gdal_crs(centered[0].to_wkt()), "src_transform": centered[1]}
+    centered = centered_on_middle(
+        corner_bounds(dataset.transform, shape), CRS.from_wkt(plan.source_crs.wkt)
     )
+    georeference = {}
+    if centered is not None:
+        crs, shift = centered
+        georeference = {
+            "src_crs": _gdal_crs(crs.to_wkt()),
+            "src_transform": Affine.translation(-shift, 0) @ dataset.transform,
+        }
     with WarpedVRT(
         dataset,
         **georeference,
@@ -132,7 +146,7 @@ def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetR
         resampling=_resampling(plan),
         add_alpha=plan.has_internal_mask and ColorInterp.alpha not in dataset.colorinterp,
         warp_mem_limit=WARP_MEMORY_MB,
-        NUM_THREADS="ALL_CPUS",
+        **WARP_OPTIONS,
     ) as warped:
         yield warped
 
@@ -157,22 +171,27 @@ def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iter
     points_path = path.with_suffix(".points.tif")
     georeference = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
     try:
-        with _create_tiff(
-            points_path,
-            plan.shape,
-            count=count,
-            dtype=plan.bands[0].dtype,
-            nodata=plan.nodata,
-            **georeference,
-        ) as target:
+        with (
+            _create_tiff(
+                points_path,
+                plan.shape,
+                count=count,
+                dtype=plan.bands[0].dtype,
+                nodata=plan.nodata,
+                **georeference,
+            ) as target,
+            _with_points_in_reach(
+                dataset, CRS.from_wkt(plan.source_crs.wkt), path.with_suffix(".points.vrt")
+            ) as reachable,
+        ):
             reproject(
-                rasterio.band(dataset, bands),
+                rasterio.band(reachable, bands),
                 rasterio.band(target, bands),
                 resampling=_resampling(plan),
                 src_alpha=alpha,
                 dst_alpha=count if adds_alpha else alpha,
                 warp_mem_limit=WARP_MEMORY_MB,
-                NUM_THREADS="ALL_CPUS",
+                **WARP_OPTIONS,
             )
         with rasterio.open(points_path, driver="GTiff", sharing=False) as warped:
             yield warped
@@ -262,6 +281,37 @@ def _create_tiff(
         num_threads="ALL_CPUS",
         **more,
     )
+
+
+@contextmanager
+def _with_points_in_reach(dataset: DatasetReader, crs: CRS, path: Path) -> Iterator[DatasetReader]:
+    """Open the dataset so that GDAL's warper finds ground control points past the antimeridian.
+
+    The points are moved together with the meridian of the CRS, in a VRT at `path`: a TIFF cannot
+    hold such a CRS.
+    """
+    points = control_points(dataset)
+    centered = centered_on_middle(points_bounds(points), crs)
+    if centered is None:
+        yield dataset
+        return
+    moved, shift = centered
+    try:
+        rasterio.shutil.copy(dataset, str(path), driver="VRT")
+        document = parse(path)
+        listed = document.getroot().find("GCPList")
+        if listed is None:
+            raise RasterioIOError("The VRT has no ground control points.")
+        is_xy = moved.axis_info[0].direction == "east"
+        listed.set("Projection", moved.to_wkt())
+        listed.set("dataAxisToSRSAxisMapping", "1,2" if is_xy else "2,1")
+        for element, point in zip(listed, points, strict=True):
+            element.set("X", repr(point.x - shift))
+        document.write(path)
+        with rasterio.open(path, driver="VRT", sharing=False) as found:
+            yield found
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _placed_by_points(dataset: DatasetReader) -> bool:

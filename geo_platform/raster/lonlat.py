@@ -1,12 +1,17 @@
-"""Compute the extent of a grid in degrees on WGS 84, across the antimeridian and around the poles.
+"""Compute where a grid lies on the Earth, across the antimeridian and around the poles.
 
-For the outline of valid data see `footprint.py`.
+Points are taken from the whole grid and not from its outline only: in a full disc or a map of the
+world, corners of the grid are off the Earth, and the extent is that of the rest. For the outline of
+valid data see `footprint.py`; for extents in another CRS see `target.py`.
 
-Called by `footprint.py`, `profile.py` and `target.py`.
+Called by `compare.py`, `footprint.py`, `georeference.py`, `profile.py` and `target.py`.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
 
 import numpy as np
 from affine import Affine
@@ -16,46 +21,260 @@ from pyproj.exceptions import ProjError
 
 from geo_platform.grid import GridShape, LonLatBounds
 
-# Points sampled per edge. A straight edge of a projected grid is a curve in degrees, whose extreme
-# may be anywhere on the edge.
+# Points per edge. A straight edge of a projected grid is a curve in degrees, whose extreme may be
+# anywhere on the edge.
 EDGE_POINTS = 240
+# Points per side of the lattice over the whole grid, and if none of these is on the Earth.
+LATTICE_POINTS = 65
+FINE_LATTICE_POINTS = 257
+# Halvings of the step between two points, one on the Earth and the other not.
+LIMB_HALVINGS = 20
+# A link between neighbours that is this many times as long as most may cross a seam.
+JUMP = 4.0
 
-# Points sampled per side if a part of the outline is off the Earth, as in a full disc of a
-# geostationary satellite.
-INTERIOR_POINTS = 64
+# How far a position may move if it is transformed and back. Where a projection ends, PROJ may
+# return a position on the other side of the Earth.
+ROUND_TRIP_M = 1000.0
+EARTH_RADIUS_M = 6_371_000.0
+WGS84 = CRS.from_epsg(4326)
 
 Points = NDArray[np.float64]
+Indices = NDArray[np.intp]
+# Maps (x, y) to other coordinates, infinite where there are none.
+Placing = Callable[[Points, Points], tuple[Points, Points]]
 
 
-def lonlat_bounds(transform: Affine, shape: GridShape, crs: CRS) -> LonLatBounds | None:
+@dataclass(frozen=True)
+class Grid:
+    """A grid of pixels, and where they are in its CRS.
+
+    `positions`: (x, y) of n x n points spread evenly over the grid, from corner to corner and row
+    by row, if ground control points place it; `transform` only approximates these.
+    """
+
+    transform: Affine
+    shape: GridShape
+    positions: tuple[tuple[float, float], ...] = ()
+
+    def at(self, cols: Points, rows: Points) -> tuple[Points, Points]:
+        """Return (x, y) in the CRS of pixel coordinates."""
+        if not self.positions:
+            return to_crs(self.transform, cols, rows)
+        side = math.isqrt(len(self.positions))
+        lattice = np.reshape(self.positions, (side, side, 2))
+        right, down = cols / self.shape.cols * (side - 1), rows / self.shape.rows * (side - 1)
+        col = np.clip(np.floor(right).astype(np.intp), 0, side - 2)
+        row = np.clip(np.floor(down).astype(np.intp), 0, side - 2)
+        right, down = (right - col)[..., None], (down - row)[..., None]
+        above = lattice[row, col] * (1 - right) + lattice[row, col + 1] * right
+        below = lattice[row + 1, col] * (1 - right) + lattice[row + 1, col + 1] * right
+        found = above * (1 - down) + below * down
+        return found[..., 0], found[..., 1]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Points of a grid in another CRS, all of them finite.
+
+    `links`: (2, n), the indices of neighbouring points. `share`: of the points of a regular
+    lattice over the grid, the fraction that has a position in the other CRS. `pixel_size`: the
+    usual distance of two pixels there, along rows or columns, whichever is larger.
+    """
+
+    x: Points
+    y: Points
+    links: Indices
+    share: float
+    pixel_size: float
+
+    @classmethod
+    def of_grid(cls, grid: Grid, placing: Placing) -> Self | None:
+        """Place points of the whole grid, or return None if none has a position.
+
+        The points are a lattice and the outline. Where a neighbour has no position, or a position
+        far away beyond a seam of the other CRS, the last points before the edge are added.
+        """
+        for points in (LATTICE_POINTS, FINE_LATTICE_POINTS):
+            cols, rows, links = _grid_points(grid.shape, points)
+            x, y = placing(*grid.at(cols, rows))
+            has_place = np.isfinite(x) & np.isfinite(y)
+            if has_place.any():
+                break
+        else:
+            return None
+        whole = links[:, has_place[links].all(axis=0)]
+        edges = links[:, has_place[links].sum(axis=0) == 1]
+        jumps = whole[:, _is_jump(x, y, whole)]
+        inside = np.where(has_place[edges[0]], *edges)
+        steps = np.concatenate(
+            [np.stack([inside, edges.sum(axis=0) - inside]), jumps, jumps[::-1]], axis=1
+        )
+        first, last = steps
+
+        def place_at(part: Points) -> tuple[Points, Points]:
+            there_cols = cols[first] + part * (cols[last] - cols[first])
+            there_rows = rows[first] + part * (rows[last] - rows[first])
+            return placing(*grid.at(there_cols, there_rows))
+
+        edge_x, edge_y = _last_before_edge(place_at, (x[first], y[first]), (x[last], y[last]))
+        links = np.concatenate([whole, np.stack([first, x.size + np.arange(first.size)])], axis=1)
+        x, y = np.concatenate([x, edge_x]), np.concatenate([y, edge_y])
+        finite = np.isfinite(x) & np.isfinite(y)
+        new_index = np.cumsum(finite) - 1
+        return cls(
+            x[finite],
+            y[finite],
+            new_index[links],
+            share=float(has_place[: points**2].mean()),
+            pixel_size=_pixel_size(x[: points**2], y[: points**2], grid.shape),
+        )
+
+    def with_line(self, x: Points, y: Points) -> "Placed":
+        """Return these points and those of a line, of which infinite points are left out."""
+        finite = np.isfinite(x) & np.isfinite(y)
+        x, y = x[finite], y[finite]
+        ends = self.x.size + np.arange(max(x.size - 1, 0))
+        return Placed(
+            np.concatenate([self.x, x]),
+            np.concatenate([self.y, y]),
+            np.concatenate([self.links, np.stack([ends, ends + 1])], axis=1),
+            self.share,
+            self.pixel_size,
+        )
+
+    def x_range(self, period: float | None) -> tuple[float, float]:
+        """Return (xmin, xmax). On a circle of this length, leave out the widest gap.
+
+        xmax is xmin + period if the points go all the way around.
+        """
+        if period is None:
+            return float(self.x.min()), float(self.x.max())
+        turn = 360.0 / period
+        first, second = self.links
+        west, width = _covered_arc(
+            np.concatenate([self.x * turn, self.x[first] * turn]),
+            np.concatenate([self.x * turn, self.x[second] * turn]),
+        )
+        return west / turn, (west + width) / turn
+
+
+def lonlat_bounds(
+    transform: Affine,
+    shape: GridShape,
+    crs: CRS,
+    positions: tuple[tuple[float, float], ...] = (),
+) -> LonLatBounds | None:
     """Return the bounds of the grid in degrees on WGS 84, or None if all of it is off the Earth.
 
     west > east means that the grid crosses the antimeridian (RFC 7946, 5.2). The grid may be
-    rotated, sheared or south-up.
+    rotated, sheared or south-up. `positions`: see `Grid`.
     """
-    to_lonlat = _transformer(crs)
-    lon, lat = transform_points(to_lonlat, *outline(transform, shape))
-    on_earth = np.isfinite(lon) & np.isfinite(lat)
-    if not on_earth.all():
-        return _from_interior(transform, shape, to_lonlat)
-    unwrapped = unwrap_longitudes(lon)
-    turn = unwrapped[-1] - unwrapped[0]
-    if abs(turn) > 180:
-        return _around_pole(transform, shape, crs, lat)
-    return _bounds(
-        float(unwrapped.min()), float(unwrapped.max()), float(lat.min()), float(lat.max())
+    placed = Placed.of_grid(Grid(transform, shape, positions), on_earth(crs))
+    if placed is None:
+        return None
+    poles = poles_inside(transform, shape, crs)
+    south = -90.0 if -90.0 in poles else float(placed.y.min())
+    north = 90.0 if 90.0 in poles else float(placed.y.max())
+    # Longitudes have no meaning at a pole.
+    off_poles = np.abs(placed.y) < 90.0 - 1e-9
+    first, second = placed.links[:, off_poles[placed.links].all(axis=0)]
+    west, width = (-180.0, 360.0)
+    if not poles and off_poles.any():
+        west, width = _covered_arc(
+            np.concatenate([placed.x[off_poles], placed.x[first]]),
+            np.concatenate([placed.x[off_poles], placed.x[second]]),
+        )
+    return _bounds(west, west + width, south, north)
+
+
+def on_earth(crs: CRS) -> Placing:
+    """Return the placing from the CRS to degrees on WGS 84, which finds real positions only.
+
+    Beyond the edge of a map of the world, some projections return a position that belongs to the
+    other edge. Such a position does not transform back to where it came from.
+    """
+    transformer = Transformer.from_crs(crs, WGS84, always_xy=True)
+    if crs.is_geographic:
+        return lambda x, y: transform_points(transformer, x, y)
+    period = x_period(crs)
+    tolerance = ROUND_TRIP_M / crs.axis_info[0].unit_conversion_factor if crs.axis_info else 0.0
+
+    def place(x: Points, y: Points) -> tuple[Points, Points]:
+        lon, lat = transform_points(transformer, x, y)
+        back_x, back_y = transform_points(transformer, lon, lat, is_inverse=True)
+        with np.errstate(invalid="ignore"):
+            moved_x = np.abs(back_x - x)
+            if period is not None:
+                moved_x = np.abs((back_x - x + period / 2) % period - period / 2)
+            is_real = (moved_x <= tolerance) & (np.abs(back_y - y) <= tolerance)
+        return np.where(is_real, lon, np.inf), np.where(is_real, lat, np.inf)
+
+    return place
+
+
+def poles_inside(transform: Affine, shape: GridShape, crs: CRS) -> tuple[float, ...]:
+    """Return the latitudes of the poles (-90, 90) that are points inside the grid.
+
+    In a CRS where a pole is a line or infinitely far, it is not inside.
+    """
+    from_lonlat = Transformer.from_crs(WGS84, crs, always_xy=True)
+    inside = []
+    for pole in (-90.0, 90.0):
+        x, y = transform_points(from_lonlat, np.array([0.0, 90.0, 180.0, -90.0]), np.full(4, pole))
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            continue
+        cols, rows = to_crs(~transform, x, y)
+        is_point = np.ptp(cols) < 0.5 and np.ptp(rows) < 0.5
+        if is_point and 0 < cols[0] < shape.cols and 0 < rows[0] < shape.rows:
+            inside.append(pole)
+    return tuple(inside)
+
+
+def x_period(crs: CRS) -> float | None:
+    """Return the length of a full circle along x, or None if x ends at the antimeridian.
+
+    The length is 360 for degrees, and that of the equator for web Mercator and other cylindrical
+    projections, where all meridians are parallel lines.
+    """
+    return _x_period(crs.to_wkt())
+
+
+@lru_cache(maxsize=64)
+def _x_period(wkt: str) -> float | None:
+    crs = CRS.from_wkt(wkt)
+    if crs.is_geographic:
+        unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 0.0
+        return 2 * math.pi / unit if unit else 360.0
+    base, meridian = crs.geodetic_crs, natural_meridian(crs)
+    if base is None or meridian is None:
+        return None
+    lon, lat = np.meshgrid(meridian + np.array([-90.0, -45.0, 0.0, 45.0, 90.0]), [0.0, 35.0, 70.0])
+    x, _ = transform_points(
+        Transformer.from_crs(base, crs, always_xy=True), (lon + 180) % 360 - 180, lat
     )
+    if not np.isfinite(x).all():
+        return None
+    period = float(2 * (x[0, -1] - x[0, 0]))
+    steps = np.diff(x, axis=1) - period / 8
+    is_cylindrical = period > 0 and bool(np.ptp(x, axis=0).max() < 1e-7 * period)
+    return period if is_cylindrical and bool(np.abs(steps).max() < 1e-7 * period) else None
 
 
-def outline(
-    transform: Affine, shape: GridShape, points: int = EDGE_POINTS
-) -> tuple[Points, Points]:
-    """Return the grid's edge as (x, y) of a closed ring of 4 x `points` + 1 points in the CRS."""
-    t = np.linspace(0.0, 1.0, points, endpoint=False)
-    one, zero = np.ones_like(t), np.zeros_like(t)
-    cols = np.concatenate([t, one, 1 - t, zero, [0.0]]) * shape.cols
-    rows = np.concatenate([zero, t, one, 1 - t, [0.0]]) * shape.rows
-    return _to_crs(transform, cols, rows)
+def natural_meridian(crs: CRS) -> float | None:
+    """Return the longitude of a projection's natural origin in degrees, or None without one."""
+    operation = crs.coordinate_operation
+    for parameter in operation.params if operation is not None else ():
+        if parameter.name == "Longitude of natural origin":
+            return float(math.degrees(parameter.value * parameter.unit_conversion_factor))
+    return None
+
+
+def same_place(first: tuple[Points, Points], second: tuple[Points, Points]) -> NDArray[np.bool_]:
+    """Return where two positions in degrees are less than ROUND_TRIP_M apart."""
+    with np.errstate(invalid="ignore"):
+        difference = _on_sphere(*first) - _on_sphere(*second)
+        distance = np.sqrt((difference**2).sum(axis=0)) * EARTH_RADIUS_M
+        return np.asarray(distance <= ROUND_TRIP_M)
 
 
 def unwrap_longitudes(lon: Points) -> Points:
@@ -69,16 +288,20 @@ def wrap_longitude(lon: float) -> float:
     return lon if -180.0 <= lon <= 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
-def transform_points(transformer: Transformer, x: Any, y: Any) -> tuple[Points, Points]:
+def transform_points(
+    transformer: Transformer, x: Any, y: Any, *, is_inverse: bool = False
+) -> tuple[Points, Points]:
     """Return the transformed coordinates, infinite where a point is off the Earth."""
     try:
-        first, second = transformer.transform(x, y)
+        first, second = transformer.transform(
+            x, y, direction="INVERSE" if is_inverse else "FORWARD"
+        )
     except ProjError:
         return np.full(np.shape(x), np.inf), np.full(np.shape(y), np.inf)
     return np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
 
 
-def _to_crs(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:
+def to_crs(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:
     """Return (x, y) in the CRS of the pixel coordinates."""
     return (
         transform.a * cols + transform.b * rows + transform.c,
@@ -86,8 +309,96 @@ def _to_crs(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Poin
     )
 
 
-def _transformer(crs: CRS) -> Transformer:
-    return Transformer.from_crs(crs, CRS.from_epsg(4326), always_xy=True)
+def _grid_points(shape: GridShape, points: int) -> tuple[Points, Points, Indices]:
+    """Return (cols, rows, links) of a lattice of points x points over the grid, then the ring."""
+    cols, rows = np.meshgrid(np.linspace(0, shape.cols, points), np.linspace(0, shape.rows, points))
+    index = np.arange(points**2).reshape(points, points)
+    ring_cols, ring_rows = _ring(shape, EDGE_POINTS)
+    ring = points**2 + np.arange(ring_cols.size)
+    links = [
+        np.stack([index[:, :-1].ravel(), index[:, 1:].ravel()]),
+        np.stack([index[:-1].ravel(), index[1:].ravel()]),
+        np.stack([ring[:-1], ring[1:]]),
+    ]
+    return (
+        np.concatenate([cols.ravel(), ring_cols]),
+        np.concatenate([rows.ravel(), ring_rows]),
+        np.concatenate(links, axis=1),
+    )
+
+
+def _ring(shape: GridShape, points: int) -> tuple[Points, Points]:
+    t = np.linspace(0.0, 1.0, points, endpoint=False)
+    one, zero = np.ones_like(t), np.zeros_like(t)
+    return (
+        np.concatenate([t, one, 1 - t, zero, [0.0]]) * shape.cols,
+        np.concatenate([zero, t, one, 1 - t, [0.0]]) * shape.rows,
+    )
+
+
+def _pixel_size(x: Points, y: Points, shape: GridShape) -> float:
+    """Return the median distance of two pixels of a lattice, along rows or columns."""
+    side = math.isqrt(x.size)
+    lattice = np.stack([x, y]).reshape(2, side, side)
+    sizes = [0.0]
+    for axis, pixels in ((1, shape.rows), (2, shape.cols)):
+        with np.errstate(invalid="ignore"):
+            steps = np.hypot(*np.diff(lattice, axis=axis))
+        steps = steps[np.isfinite(steps)]
+        sizes += [float(np.median(steps)) * (side - 1) / pixels] if steps.size else []
+    return max(sizes)
+
+
+def _is_jump(x: Points, y: Points, links: Indices) -> NDArray[np.bool_]:
+    """Return which links are much longer than most, as links across a seam are."""
+    lengths = np.hypot(*(np.diff(values[links], axis=0)[0] for values in (x, y)))
+    return np.asarray(lengths > JUMP * np.median(lengths) if lengths.size else lengths > 0)
+
+
+def _last_before_edge(
+    place_at: Callable[[Points], tuple[Points, Points]],
+    first: tuple[Points, Points],
+    last: tuple[Points, Points],
+) -> tuple[Points, Points]:
+    """Return the last positions before an edge or a seam, by halving steps that go from 0 to 1.
+
+    `first`: the positions at 0, which exist. `last`: those at 1, infinite or beyond a seam.
+    """
+    low, high = np.zeros_like(first[0]), np.ones_like(first[0])
+    if not low.size:
+        return first
+    for _ in range(LIMB_HALVINGS):
+        middle = (low + high) / 2
+        x, y = place_at(middle)
+        with np.errstate(invalid="ignore"):
+            to_first = np.hypot(x - first[0], y - first[1])
+            to_last = np.hypot(x - last[0], y - last[1])
+        is_before = np.isfinite(to_first) & ~(to_first > to_last)
+        first = np.where(is_before, x, first[0]), np.where(is_before, y, first[1])
+        last = np.where(is_before, last[0], x), np.where(is_before, last[1], y)
+        low, high = np.where(is_before, middle, low), np.where(is_before, high, middle)
+    return first
+
+
+def _covered_arc(first: Points, second: Points) -> tuple[float, float]:
+    """Return (west, width) of the shortest arc, in degrees, that covers all given arcs.
+
+    Each arc goes from `first` to `second` the shorter way. West is at least -180 and below 180. If
+    the arcs leave no gap, the result is (-180, 360).
+    """
+    step = (second - first + 180.0) % 360.0 - 180.0
+    start = (first + np.minimum(step, 0.0) + 180.0) % 360.0
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], (start + np.abs(step))[order]
+    reached = np.maximum.accumulate(end)
+    # An arc may pass 360 and cover the beginning.
+    gap_from = np.maximum(reached, reached[-1] - 360.0)
+    gap = np.append(start[1:], start[0] + 360.0) - gap_from
+    widest = int(gap.argmax())
+    if gap[widest] <= 1e-9:
+        return -180.0, 360.0
+    west = float(start[(widest + 1) % start.size])
+    return west - 180.0, 360.0 - float(gap[widest])
 
 
 def _bounds(west: float, east: float, south: float, north: float) -> LonLatBounds | None:
@@ -106,48 +417,6 @@ def _bounds(west: float, east: float, south: float, north: float) -> LonLatBound
     )
 
 
-def _around_pole(transform: Affine, shape: GridShape, crs: CRS, lat: Points) -> LonLatBounds:
-    """Return the bounds of a grid whose outline goes around the Earth.
-
-    The bounds span all longitudes and reach the pole that is inside the grid.
-    """
-    from_lonlat = Transformer.from_crs(CRS.from_epsg(4326), crs, always_xy=True)
-    inside = {
-        pole: _contains(transform, shape, transform_points(from_lonlat, [0.0], [pole]))
-        for pole in (-90.0, 90.0)
-    }
-    south, north = float(lat.min()), float(lat.max())
-    if inside[90.0] or (not inside[-90.0] and north > -south):
-        return LonLatBounds(west=-180.0, south=max(south, -90.0), east=180.0, north=90.0)
-    return LonLatBounds(west=-180.0, south=-90.0, east=180.0, north=min(north, 90.0))
-
-
-def _contains(transform: Affine, shape: GridShape, point: tuple[Points, Points]) -> bool:
-    x, y = float(point[0][0]), float(point[1][0])
-    if not (math.isfinite(x) and math.isfinite(y)):
-        return False
-    col, row = ~transform @ (x, y)
-    return bool(0 <= col <= shape.cols and 0 <= row <= shape.rows)
-
-
-def _from_interior(
-    transform: Affine, shape: GridShape, to_lonlat: Transformer
-) -> LonLatBounds | None:
-    """Return the bounds of the interior points that are on the Earth.
-
-    The longitudes outside the bounds are the widest gap between two points.
-    """
-    cols, rows = np.meshgrid(
-        np.linspace(0, shape.cols, INTERIOR_POINTS), np.linspace(0, shape.rows, INTERIOR_POINTS)
-    )
-    x, y = _to_crs(transform, cols.ravel(), rows.ravel())
-    lon, lat = transform_points(to_lonlat, x, y)
-    on_earth = np.isfinite(lon) & np.isfinite(lat)
-    if not on_earth.any():
-        return None
-    ordered = np.sort(lon[on_earth] % 360.0)
-    gaps = np.diff(np.concatenate([ordered, ordered[:1] + 360.0]))
-    widest = int(gaps.argmax())
-    west, east = float(ordered[(widest + 1) % ordered.size]), float(ordered[widest])
-    south, north = float(lat[on_earth].min()), float(lat[on_earth].max())
-    return _bounds(west, east if east >= west else east + 360.0, south, north)
+def _on_sphere(lon: Points, lat: Points) -> Points:
+    lon, lat = np.radians(lon), np.radians(lat)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

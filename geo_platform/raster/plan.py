@@ -104,10 +104,12 @@ class CogPlans:
     """The COGs to write, at least one. The first is the main COG of the STAC item.
 
     `refused_tiers`: with output_tier `all`, the tiers that cannot be made, each with the reason.
+    `warnings`: what the COGs leave out.
     """
 
     plans: tuple[CogPlan, ...]
     refused_tiers: tuple[Finding, ...]
+    warnings: tuple[Finding, ...] = ()
 
 
 def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
@@ -126,7 +128,7 @@ def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
                 f"{profile.source.key!r} cannot be converted to the {tier.value} tier: {reason}.",
                 remedy="Set output_tier=analysis or output_tier=all.",
             )
-        return CogPlans((_plan(profile, options, grid, tier),), ())
+        return CogPlans((_plan(profile, options, grid, tier),), (), grid.warnings)
     tiers = (OutputTier.analysis, OutputTier.visualization, OutputTier.archive)
     refusals = {tier: tier_refusal(tier, profile) for tier in tiers}
     return CogPlans(
@@ -136,6 +138,7 @@ def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
             for tier, reason in refusals.items()
             if reason
         ),
+        grid.warnings,
     )
 
 

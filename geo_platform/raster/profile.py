@@ -28,6 +28,7 @@ from geo_platform.raster.georeference import (
     check_plausible,
     corner_bounds,
     pixel_size,
+    positions_bounds,
     read_georeference,
     source_crs,
 )
@@ -107,9 +108,15 @@ def _profiled(
     georeference = read_georeference(dataset, display_name)
     crs, crs_findings = source_crs(dataset, options, display_name)
     transform, parsed_crs = Affine(*georeference.transform), CRS.from_wkt(crs.wkt)
-    bounds, resolution = corner_bounds(transform, shape), pixel_size(transform)
+    positions = georeference.positions
+    bounds = positions_bounds(positions) if positions else corner_bounds(transform, shape)
+    resolution = pixel_size(transform)
     lonlat = check_plausible(
-        bounds, resolution, parsed_crs, lonlat_bounds(transform, shape, parsed_crs), display_name
+        bounds,
+        resolution,
+        parsed_crs,
+        lonlat_bounds(transform, shape, parsed_crs, positions),
+        display_name,
     )
     nodata = decide_nodata(dataset.nodatavals, dataset.dtypes, options.nodata, display_name)
     samples = _sample_bands(dataset, shape, nodata, source)

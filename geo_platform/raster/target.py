@@ -15,20 +15,29 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from geo_platform.contracts.message import SpatialReference
+from geo_platform.contracts.message import Finding, SpatialReference
 from geo_platform.contracts.raster import RasterProfiled
 from geo_platform.crs import describe, parse_crs, reference, same_crs
 from geo_platform.errors import ParameterInvalid
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
 from geo_platform.raster.georeference import corner_bounds
-from geo_platform.raster.lonlat import lonlat_bounds, outline, transform_points, unwrap_longitudes
-
-# Half the length of the equator in EPSG:3857. Web maps end at this distance from the origin, which
-# is 85.06 degrees north and south; the projection itself has no limit.
-MERCATOR_END_M = 20_037_508.342789244
+from geo_platform.raster.lonlat import (
+    WGS84,
+    Grid,
+    Placed,
+    Placing,
+    Points,
+    lonlat_bounds,
+    on_earth,
+    poles_inside,
+    same_place,
+    transform_points,
+    x_period,
+)
 
 # EPSG's code of the parameter that holds a projection's meridian.
 _NATURAL_ORIGIN_LONGITUDE = 8802
+_FALSE_EASTINGS = ("False easting", "Easting at false origin")
 
 # Refuse a target grid with more pixels than this multiple of the source's.
 MAX_GROWTH = 8
@@ -36,12 +45,23 @@ MAX_GROWTH = 8
 # Larger coordinates count as infinite. This is two and a half times around the Earth.
 MAX_PROJECTED_M = 1e8
 
+# The fraction of the source that a target CRS may be unable to represent. Mercator represents no
+# poles, so there the limit only refuses a source that has nothing else.
+MAX_LEFT_OUT = 0.05
+MIN_LEFT_OUT = 0.0005
+MAX_LEFT_OUT_AT_POLES = 0.999
+
+# The largest pixel, as a multiple of the source's in the target CRS. A CRS with a seam through the
+# source places its parts at two ends of the Earth, with few pixels for each.
+MAX_COARSENING = 8.0
+
 
 @dataclass(frozen=True)
 class TargetGrid:
     """The grid of a COG.
 
     `warps`: the grid differs from the grid of the source. `is_reprojected`: the CRS differs too.
+    `warnings`: what of the source the CRS cannot represent.
     """
 
     crs: SpatialReference
@@ -52,6 +72,7 @@ class TargetGrid:
     warps: bool
     is_reprojected: bool
     reason: str
+    warnings: tuple[Finding, ...] = ()
 
 
 def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
@@ -82,7 +103,7 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
             reason=reason,
         )
     reprojects = not same_crs(source_crs, target)
-    transform, shape = _warped_grid(profile, source_crs, target)
+    transform, shape, left_out = _warped_grid(profile, source_crs, target)
     lonlat = lonlat_bounds(transform, shape, target)
     if shape.pixels > MAX_GROWTH * max(profile.shape.pixels, 64) or lonlat is None:
         raise ParameterInvalid(
@@ -101,29 +122,67 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
         reason=f"reprojected to {describe(target)}"
         if reprojects
         else "warped to a regular grid, because only ground control points place it",
+        warnings=_left_out_warnings(left_out, target),
     )
 
 
-def _warped_grid(profile: RasterProfiled, source_crs: CRS, target: CRS) -> tuple[Affine, GridShape]:
+def _left_out_warnings(left_out: float, target: CRS) -> tuple[Finding, ...]:
+    if left_out < MIN_LEFT_OUT:
+        return ()
+    return (
+        Finding(
+            code="OUTSIDE_TARGET_CRS",
+            message=(
+                f"About {left_out:.1%} of the raster is outside the area that {describe(target)} "
+                "can represent, and is left out."
+            ),
+        ),
+    )
+
+
+def _warped_grid(
+    profile: RasterProfiled, source_crs: CRS, target: CRS
+) -> tuple[Affine, GridShape, float]:
     """Return a north-up grid of square pixels, with as many pixels on the diagonal as the source.
 
+    The third value is the fraction of the source that is on the Earth and outside the grid.
     Source: the rule of GDALSuggestedWarpOutput. That function itself is not used: its extent spans
     the whole Earth if the source crosses the antimeridian, and has no limit in web Mercator.
     Raises ParameterInvalid: if the target CRS cannot represent the area of the source.
     """
-    xmin, ymin, xmax, ymax = _extent(profile, source_crs, target)
-    if not (xmax > xmin and ymax > ymin) or _reaches_infinity(target, xmin, ymin, xmax, ymax):
+    extent = _extent(profile, source_crs, target)
+    limit = MAX_LEFT_OUT_AT_POLES if is_mercator(target) else MAX_LEFT_OUT
+    if extent is None or extent.left_out > limit:
+        share = f"about {extent.left_out:.0%} of it" if extent else "it"
         raise ParameterInvalid(
-            f"{profile.source.key!r} cannot be reprojected to {describe(target)}: it is outside "
-            "the area that this CRS can represent.",
+            f"{profile.source.key!r} cannot be reprojected to {describe(target)}: {share} is "
+            "outside the area that this CRS can represent.",
             remedy="Choose a target_crs that is made for this area.",
         )
+    xmin, ymin, xmax, ymax = extent.xmin, extent.ymin, extent.xmax, extent.ymax
+    period, end = x_period(target), _y_end(target)
     size = math.hypot(xmax - xmin, ymax - ymin) / math.hypot(profile.shape.rows, profile.shape.cols)
-    cols, rows = (
-        max(math.ceil((xmax - xmin) / size - 1e-6), 1),
-        max(math.ceil((ymax - ymin) / size - 1e-6), 1),
+    if size > MAX_COARSENING * extent.pixel_size:
+        raise ParameterInvalid(
+            f"{profile.source.key!r} cannot be reprojected to {describe(target)}: this CRS tears "
+            "it apart, and its pixels would be too large by far.",
+            remedy="Choose a target_crs that is made for this area.",
+        )
+    cols = max(math.ceil((xmax - xmin) / size - 1e-6), 1)
+    if period is not None and xmax - xmin > period * (1 - 1e-9):
+        # A column beyond a full circle would repeat the first. An even number of columns also ends
+        # at both poles.
+        cols += cols % 2
+        size = (xmax - xmin) / cols
+    rows = max(math.ceil((ymax - ymin) / size - 1e-6), 1)
+    if ymax - rows * size < -end:
+        # The last row must not go past the pole if the first need not start there.
+        ymax = min(rows * size - end, end)
+    return (
+        Affine(size, 0.0, xmin, 0.0, -size, ymax),
+        GridShape(rows=rows, cols=cols),
+        extent.left_out,
     )
-    return Affine(size, 0.0, xmin, 0.0, -size, ymax), GridShape(rows=rows, cols=cols)
 
 
 def _reaches_infinity(target: CRS, *edges: float) -> bool:
@@ -134,71 +193,126 @@ def _reaches_infinity(target: CRS, *edges: float) -> bool:
     )
 
 
-def _extent(
-    profile: RasterProfiled, source_crs: CRS, target: CRS
-) -> tuple[float, float, float, float]:
-    """Return (xmin, ymin, xmax, ymax) of the source's densified outline in the target CRS.
+@dataclass(frozen=True)
+class _Extent:
+    """The extent of the source in the target CRS.
 
-    All are NaN if the target can represent no point of the outline, or splits it in two.
+    `pixel_size`: of the source's pixels there. `left_out`: the fraction of the source's places on
+    the Earth that have no position in the target CRS.
     """
-    lonlat = profile.lonlat_bounds
-    if (
-        target.is_geographic
-        and lonlat.west == -180
-        and lonlat.east == 180
-        and (lonlat.north == 90 or lonlat.south == -90)
-    ):
-        return -180.0, lonlat.south, 180.0, lonlat.north
-    edge = outline(Affine(*profile.georeference.transform), profile.shape)
-    x, y = transform_points(Transformer.from_crs(source_crs, target, always_xy=True), *edge)
-    is_finite = np.isfinite(x) & np.isfinite(y)
-    x, y = x[is_finite], y[is_finite]
-    if not x.size:
-        return math.nan, math.nan, math.nan, math.nan
-    period = x_period(target)
-    if period is not None:
-        x = unwrap_longitudes(x * (360.0 / period)) * (period / 360.0)
-        x = x - period * math.floor((float(x.min()) + period / 2) / period + 1e-9)
-    elif float(np.abs(np.diff(x)).max(initial=0.0)) > 0.5 * float(np.ptp(x)) and x.size > 8:
-        return math.nan, math.nan, math.nan, math.nan
-    if is_web_mercator(target):
-        y = np.clip(y, -MERCATOR_END_M, MERCATOR_END_M)
-    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+    pixel_size: float
+    left_out: float
 
 
-def x_period(crs: CRS) -> float | None:
-    """Return the length of a full circle along x, or None if x ends at the antimeridian.
-
-    The length is 360 for degrees, and that of the equator for web Mercator.
-    """
-    if crs.is_geographic:
-        return 360.0
-    return 2 * MERCATOR_END_M if is_web_mercator(crs) else None
+def source_grid(profile: RasterProfiled) -> Grid:
+    """Return the grid of the source, by its ground control points if these place it."""
+    georeference = profile.georeference
+    return Grid(Affine(*georeference.transform), profile.shape, georeference.positions)
 
 
-def is_web_mercator(crs: CRS) -> bool:
-    return (
-        crs.coordinate_operation is not None
-        and "Pseudo Mercator" in crs.coordinate_operation.method_name
+def _extent(profile: RasterProfiled, source_crs: CRS, target: CRS) -> _Extent | None:
+    """Return the extent of the source, or None if it has none in the target, or an infinite one."""
+    grid = source_grid(profile)
+    placed = Placed.of_grid(grid, placing_in(source_crs, target))
+    seen = Placed.of_grid(grid, on_earth(source_crs))
+    if placed is None or seen is None:
+        return None
+    placed = _with_poles(placed, poles_inside(grid.transform, grid.shape, source_crs), target)
+    xmin, xmax = placed.x_range(x_period(target))
+    ymin, ymax = float(placed.y.min()), float(placed.y.max())
+    end = _y_end(target)
+    ymin, ymax = max(ymin, -end), min(ymax, end)
+    if not (xmax > xmin and ymax > ymin) or _reaches_infinity(target, xmin, ymin, xmax, ymax):
+        return None
+    return _Extent(
+        xmin, ymin, xmax, ymax, placed.pixel_size, max(1.0 - placed.share / seen.share, 0.0)
     )
 
 
-def centered_on_middle(transform: Affine, shape: GridShape, crs: CRS) -> tuple[CRS, Affine] | None:
-    """Return an equal CRS with its meridian at the grid's middle, and the transform in it.
+def placing_in(source_crs: CRS, target: CRS) -> Placing:
+    """Return the placing from the source's CRS to the target, which finds real positions only."""
+    transformer = Transformer.from_crs(source_crs, target, always_xy=True)
+    from_source = on_earth(source_crs)
+    from_target = Transformer.from_crs(target, WGS84, always_xy=True)
+    end = _y_end(target) * (1 + 1e-9)
+
+    def place(x: Points, y: Points) -> tuple[Points, Points]:
+        there = from_source(x, y)
+        target_x, target_y = transform_points(transformer, x, y)
+        back = transform_points(from_target, target_x, target_y)
+        # At the edge of its map, a projection may have no way back.
+        is_real = (
+            np.isfinite(there[0])
+            & (same_place(there, back) | ~np.isfinite(back[0]))
+            & (np.abs(target_y) <= end)
+        )
+        return np.where(is_real, target_x, np.inf), np.where(is_real, target_y, np.inf)
+
+    return place
+
+
+def _with_poles(placed: Placed, poles: tuple[float, ...], target: CRS) -> Placed:
+    """Add the poles inside the source, which are lines in many projections of the whole Earth."""
+    from_lonlat = Transformer.from_crs(WGS84, target, always_xy=True)
+    for pole in poles:
+        lon = np.linspace(-180.0, 180.0, 361)
+        x, y = transform_points(from_lonlat, lon, np.full_like(lon, pole))
+        placed = placed.with_line(x, np.where(np.abs(y) <= _y_end(target), y, np.inf))
+    return placed
+
+
+def _y_end(target: CRS) -> float:
+    """Return the largest y of a target grid: the pole in degrees, a square map in Mercator."""
+    if target.is_geographic:
+        return math.radians(90) / target.axis_info[0].unit_conversion_factor
+    return (x_period(target) or math.inf) / 2 if is_mercator(target) else math.inf
+
+
+def is_mercator(crs: CRS) -> bool:
+    """Return whether the projection is Mercator's, or web Mercator, with the equator as its axis.
+
+    Its poles are infinitely far.
+    """
+    operation = crs.coordinate_operation
+    return operation is not None and "Mercator" in operation.method_name and bool(x_period(crs))
+
+
+def centered_on_middle(bounds: Bounds, crs: CRS) -> tuple[CRS, float] | None:
+    """Return an equal CRS with its meridian at the middle, and what to subtract from x for it.
 
     PROJ returns longitudes between -180 and 180, so GDAL's warper finds no pixels in a part of the
-    source beyond these longitudes. Return None if the grid has no such part, or if the meridian of
-    the CRS cannot be moved (rotated poles, other units than degrees).
+    source beyond these longitudes. Return None if the bounds have no such part, or if the meridian
+    of the CRS cannot be moved (rotated poles, other units than degrees).
     """
     period = x_period(crs)
-    bounds = corner_bounds(transform, shape)
-    if period is None or (
-        bounds.xmin >= -period / 2 * (1 + 1e-12) and bounds.xmax <= period / 2 * (1 + 1e-12)
-    ):
+    if period is None:
         return None
-    middle = (bounds.xmin + bounds.xmax) / 2
-    centered = _with_meridian_moved(crs, middle * 360.0 / period)
-    return None if centered is None else (centered, Affine.translation(-middle, 0) @ transform)
+    origin, most = _x_of_meridian(crs), period / 2 * (1 + 1e-12)
+    if bounds.xmin - origin >= -most and bounds.xmax - origin <= most:
+        return None
+    shift = (bounds.xmin + bounds.xmax) / 2 - origin
+    centered = _with_meridian_moved(crs, shift * 360.0 / period)
+    return None if centered is None else (centered, shift)
+
+
+def _x_of_meridian(crs: CRS) -> float:
+    """Return x of the meridian in the middle of the CRS's range, which is its false easting."""
+    operation = crs.coordinate_operation
+    return next(
+        (
+            parameter.value
+            * parameter.unit_conversion_factor
+            / crs.axis_info[0].unit_conversion_factor
+            for parameter in (operation.params if crs.is_projected and operation else ())
+            if parameter.name in _FALSE_EASTINGS
+        ),
+        0.0,
+    )
 
 
 def _with_meridian_moved(crs: CRS, degrees: float) -> CRS | None:
@@ -208,9 +322,15 @@ def _with_meridian_moved(crs: CRS, degrees: float) -> CRS | None:
         definition.pop(name, None)
     definition["name"] = f"{definition['name']}, meridian moved by {degrees:.9g} degrees east"
     if definition["type"] == "ProjectedCRS":
-        for parameter in definition["conversion"]["parameters"]:
-            if parameter.get("id", {}).get("code") == _NATURAL_ORIGIN_LONGITUDE:
-                parameter["value"] += degrees
+        origins = [
+            parameter
+            for parameter in definition["conversion"]["parameters"]
+            if parameter.get("id", {}).get("code") == _NATURAL_ORIGIN_LONGITUDE
+            and parameter.get("unit") == "degree"
+        ]
+        if len(origins) != 1:
+            return None
+        origins[0]["value"] += degrees
     elif definition["type"] == "GeographicCRS" and crs.axis_info[0].unit_name == "degree":
         datum = definition.pop("datum", None) or _datum_of(definition.pop("datum_ensemble"))
         if "prime_meridian" in datum:
