@@ -245,7 +245,7 @@ def _pixels_outside(original: DatasetReader, plan: CogPlan) -> str:
     outside by more than a pixel of the COG.
     """
     rows, cols = (
-        grid.ravel() + 0.5
+        grid.ravel().astype(np.float64) + 0.5
         for grid in np.meshgrid(
             _spread(original.height, ASKED_PER_SIDE),
             _spread(original.width, ASKED_PER_SIDE),

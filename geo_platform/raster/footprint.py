@@ -48,7 +48,7 @@ from geo_platform.raster.options import Resampling
 
 MAX_SIDE_CELLS = 512
 # The length of all edges of the outline in cells. Above this, cells are merged.
-MAX_EDGES = 6000
+MAX_EDGES = 3000
 MAX_COORDINATES = 400
 # Up to this many coordinates, the outline is not simplified.
 FEW_COORDINATES = 40
@@ -200,7 +200,7 @@ def _simpler(whole: BaseGeometry, tolerance: float, few: int, most: int) -> Base
         wider = simplify(whole, tolerance).buffer(tolerance, join_style="mitre")
         if not wider.is_empty and _point_count(wider) <= most:
             return wider
-        tolerance *= 1.6
+        tolerance *= 2
     return whole.convex_hull if _point_count(whole.convex_hull) <= most else box(*whole.bounds)
 
 
@@ -229,7 +229,8 @@ def _in_degrees(
     if error > 10.0**-decimals:
         degrees = degrees.buffer(error, join_style="mitre")
     degrees = simplify(make_valid(degrees), 10.0 ** -(decimals + 1))
-    return _simpler(degrees, 2e-6, MAX_COORDINATES, MAX_COORDINATES)
+    narrower = min(degrees.bounds[2] - degrees.bounds[0], degrees.bounds[3] - degrees.bounds[1])
+    return _simpler(degrees, narrower / 20_000, FEW_COORDINATES, MAX_COORDINATES)
 
 
 def _from_cells(
@@ -262,12 +263,12 @@ def _from_cells(
     for row in range(3):
         for col in range(3):
             holds |= hit[row : row + 2 * DEGREE_CELLS - 1 : 2, col : col + 2 * DEGREE_CELLS - 1 : 2]
-    at_rows, at_cols = np.nonzero(valid)
-    lon, lat = on_earth(crs)(*to_crs(cells, at_cols + 0.5, at_rows + 0.5))
+    middles = np.argwhere(valid).astype(np.float64) + 0.5
+    lon, lat = on_earth(crs)(*to_crs(cells, middles[:, 1], middles[:, 0]))
     finite = np.isfinite(lon) & np.isfinite(lat)
-    col = ((lon[finite] - bounds.west) % 360 / size[0]).astype(np.intp)
-    row = ((bounds.north - lat[finite]) / size[1]).astype(np.intp)
-    holds[np.clip(row, 0, DEGREE_CELLS - 1), np.clip(col, 0, DEGREE_CELLS - 1)] = True
+    right = ((lon[finite] - bounds.west) % 360 / size[0]).astype(np.intp)
+    down = ((bounds.north - lat[finite]) / size[1]).astype(np.intp)
+    holds[np.clip(down, 0, DEGREE_CELLS - 1), np.clip(right, 0, DEGREE_CELLS - 1)] = True
     if not holds.any():
         return _bounding_box(bounds)
     grid = Affine(size[0], 0, bounds.west, 0, -size[1], bounds.north)

@@ -299,7 +299,8 @@ def _with_points_in_reach(dataset: DatasetReader, crs: CRS, path: Path) -> Itera
     try:
         rasterio.shutil.copy(dataset, str(path), driver="VRT")
         document = parse(path)
-        listed = document.getroot().find("GCPList")
+        root = document.getroot()
+        listed = None if root is None else root.find("GCPList")
         if listed is None:
             raise RasterioIOError("The VRT has no ground control points.")
         is_xy = moved.axis_info[0].direction == "east"

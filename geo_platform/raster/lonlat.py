@@ -265,7 +265,7 @@ def natural_meridian(crs: CRS) -> float | None:
     operation = crs.coordinate_operation
     for parameter in operation.params if operation is not None else ():
         if parameter.name == "Longitude of natural origin":
-            return float(math.degrees(parameter.value * parameter.unit_conversion_factor))
+            return math.degrees(float(parameter.value) * parameter.unit_conversion_factor)
     return None
 
 

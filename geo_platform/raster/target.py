@@ -305,7 +305,7 @@ def _x_of_meridian(crs: CRS) -> float:
     operation = crs.coordinate_operation
     return next(
         (
-            parameter.value
+            float(parameter.value)
             * parameter.unit_conversion_factor
             / crs.axis_info[0].unit_conversion_factor
             for parameter in (operation.params if crs.is_projected and operation else ())
