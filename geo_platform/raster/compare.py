@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from geo_platform.grid import GridShape
 from geo_platform.raster.georeference import control_points
-from geo_platform.raster.lonlat import to_crs, transform_points, x_period
+from geo_platform.raster.lonlat import on_earth, to_crs, transform_points, x_period
 from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.sample import Mask, Values, planned_pixels, planned_valid, spread_windows
@@ -195,6 +195,8 @@ def _ask_for_source_pixels(
     # Of each pixel, the next ones tell how many pixels of the source it covers.
     corners = there[:, :, None, None] + np.mgrid[0:2, 0:2][:, None]
     source_rows, source_cols = _source_positions(original, plan, *(corners + 0.5))
+    on_map = np.isfinite(source_rows[:, 0, 0]) & np.isfinite(source_cols[:, 0, 0])
+    there, source_rows, source_cols = there[:, on_map], source_rows[on_map], source_cols[on_map]
     for index, (row, col) in enumerate(there.T.astype(int).tolist()):
         wrong, excess = _misfits(
             original,
@@ -296,8 +298,7 @@ def _cog_positions(
         west = plan.bounds.xmin - 1e-9 * period
         with np.errstate(invalid="ignore"):
             x = np.where(np.isfinite(x), (x - west) % period + west, x)
-    with np.errstate(invalid="ignore"):
-        found_cols, found_rows = to_crs(~Affine(*plan.transform), x, y)
+    found_cols, found_rows = to_crs(~Affine(*plan.transform), x, y)
     return found_rows, found_cols
 
 
@@ -374,10 +375,10 @@ def _source_positions(
     The outer corner of the top left pixel is at 0, 0.
     """
     x, y = to_crs(Affine(*plan.transform), cols, rows)
-    transformer = Transformer.from_crs(
-        CRS.from_wkt(plan.crs.wkt), CRS.from_wkt(plan.source_crs.wkt), always_xy=True
-    )
-    x, y = transform_points(transformer, x, y)
+    target = CRS.from_wkt(plan.crs.wkt)
+    on_map = np.isfinite(on_earth(target)(x, y)[0])
+    transformer = Transformer.from_crs(target, CRS.from_wkt(plan.source_crs.wkt), always_xy=True)
+    x, y = (np.where(on_map, value, np.inf) for value in transform_points(transformer, x, y))
     if _placed_by_points(original):
         control = control_points(original)
         middle = (max(point.x for point in control) + min(point.x for point in control)) / 2
@@ -388,10 +389,8 @@ def _source_positions(
     to_pixels = ~original.transform
     middle, _ = original.transform @ (original.width / 2, original.height / 2)
     x = _in_source_period(x, middle, plan)
-    return (
-        to_pixels.d * x + to_pixels.e * y + to_pixels.f,
-        to_pixels.a * x + to_pixels.b * y + to_pixels.c,
-    )
+    found_cols, found_rows = to_crs(to_pixels, x, y)
+    return found_rows, found_cols
 
 
 def _in_source_period(x: NDArray[np.float64], middle: float, plan: CogPlan) -> NDArray[np.float64]:
@@ -445,12 +444,13 @@ def _kernel_reach(plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.flo
     The reach is the kernel's radius, times the scale if the COG is coarser, plus one for the
     warper's approximation (an eighth of a pixel) and for rounding of ties. It is limited to 64.
     """
-    steps = [
-        np.abs(np.diff(position, axis=axis))
-        for position in (rows, cols)
-        for axis in (0, 1)
-        if position.shape[axis] > 1
-    ]
+    with np.errstate(invalid="ignore"):
+        steps = [
+            np.abs(np.diff(position, axis=axis))
+            for position in (rows, cols)
+            for axis in (0, 1)
+            if position.shape[axis] > 1
+        ]
     finite = [step[np.isfinite(step)] for step in steps]
     scale = max([1.0, *(float(step.max()) for step in finite if step.size)])
     return min(math.ceil(KERNEL_RADIUS_PX.get(_kernel(plan), CUBIC_RADIUS_PX) * scale) + 1, 64)

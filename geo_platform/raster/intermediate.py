@@ -34,6 +34,7 @@ from geo_platform.raster.georeference import (
     file_crs,
     points_bounds,
 )
+from geo_platform.raster.lonlat import ROUND_TRIP_M, x_period
 from geo_platform.raster.metadata import other_domains
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
@@ -109,6 +110,7 @@ def write_warped_copy(
     georeference = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
     open_warped = _warped_by_points if _placed_by_points(dataset) else _warped
     with (
+        rasterio.Env(**_position_checks(CRS.from_wkt(plan.crs.wkt))),
         open_warped(dataset, plan, path) as warped,
         _create_planned_tiff(plan, path, plan.shape, georeference) as target,
     ):
@@ -117,6 +119,17 @@ def write_warped_copy(
             target.write(warped.read(list(bands), window=window), window=window)
             if plan.has_internal_mask:
                 target.write_mask(warped.read(warped.count, window=window) > 0, window=window)
+
+
+def _position_checks(target: CRS) -> dict[str, str]:
+    """Return GDAL's settings that keep pixels beyond the edge of a map of the world without data.
+
+    PROJ returns positions for some of them that belong to the other edge. They do not transform
+    back to where they came from. In degrees and cylindrical projections there is no such edge.
+    """
+    if not target.is_projected or x_period(target) is not None:
+        return {}
+    return {"CHECK_WITH_INVERT_PROJ": "YES", "THRESHOLD": str(ROUND_TRIP_M)}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Points are taken from the whole grid and not from its outline only: in a full di
 world, corners of the grid are off the Earth, and the extent is that of the rest. For the outline of
 valid data see `footprint.py`; for extents in another CRS see `target.py`.
 
-Called by `compare.py`, `footprint.py`, `georeference.py`, `profile.py` and `target.py`.
+Used by `raster`.
 """
 
 import math
@@ -302,11 +302,12 @@ def transform_points(
 
 
 def to_crs(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:
-    """Return (x, y) in the CRS of the pixel coordinates."""
-    return (
-        transform.a * cols + transform.b * rows + transform.c,
-        transform.d * cols + transform.e * rows + transform.f,
-    )
+    """Return (x, y) in the CRS of pixel coordinates, not finite where these are not."""
+    with np.errstate(invalid="ignore"):
+        return (
+            transform.a * cols + transform.b * rows + transform.c,
+            transform.d * cols + transform.e * rows + transform.f,
+        )
 
 
 def _grid_points(shape: GridShape, points: int) -> tuple[Points, Points, Indices]:

@@ -481,3 +481,39 @@ def test_a_raster_of_the_moon_is_refused(chain: Chain, write_raster: WriteRaster
     )
     with pytest.raises(BoundsImplausible, match="Earth"):
         chain.profile(path)
+
+
+@pytest.mark.parametrize("target", ["EPSG:8857", "ESRI:54008", "ESRI:54030", "ESRI:54009"])
+def test_a_map_of_the_world_holds_each_place_once(
+    chain: Chain, write_raster: WriteRaster, target: str
+) -> None:
+    path = write_raster(
+        "world.tif",
+        smooth(1, 181, 360, "float32", 3000),
+        crs="EPSG:4326",
+        transform=north_up(-0.5, 90.5, 1, 1),
+    )
+    with rasterio.open(chain.file(chain.cogs(chain.profile(path), target_crs=target))) as cog:
+        valid = cog.dataset_mask() > 0
+        rows, cols = np.mgrid[0 : cog.height, 0 : cog.width] + 0.5
+        x, y = cog.transform @ (cols, rows)
+        there = Transformer.from_crs(cog.crs.to_wkt(), 4326, always_xy=True)
+        back = there.transform(*there.transform(x, y), direction="INVERSE")
+    with np.errstate(invalid="ignore"):
+        on_map = (np.abs(back[0] - x) < 1000) & (np.abs(back[1] - y) < 1000)
+    assert not (valid & ~on_map).any()
+    assert (valid & on_map).sum() > 0.99 * on_map.sum()
+
+
+def test_what_a_target_crs_cannot_represent_is_said(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
+    path = write_raster(
+        "world.tif",
+        smooth(1, 180, 360, "float32", 3000),
+        crs="EPSG:4326",
+        transform=north_up(-180, 90, 1, 1),
+    )
+    warnings = chain.cogs(chain.profile(path), target_crs="EPSG:3857").warnings
+    (said,) = [finding.message for finding in warnings if finding.code == "OUTSIDE_TARGET_CRS"]
+    assert "5.5%" in said or "6.2%" in said
