@@ -11,6 +11,7 @@ import rasterio
 from geo_platform.chains.raster import COG
 from geo_platform.contracts.raster import CogStored
 from geo_platform.errors import CogInvalid, Conflict, SourceTruncated
+from geo_platform.grid import GridShape
 from geo_platform.ports import BRONZE, SILVER
 from geo_platform.raster.convert import make_cogs
 from geo_platform.raster.open import open_raster
@@ -229,3 +230,43 @@ def test_only_the_driver_of_the_format_opens_and_nothing_remote_is_reached(
         assert dataset.driver == "GTiff"
         with pytest.raises(rasterio.errors.RasterioIOError):
             rasterio.open("/vsicurl/http://127.0.0.1:9/a.tif")
+
+
+@pytest.mark.parametrize("cut", ["east", "south"])
+def test_a_reprojection_that_leaves_data_out_is_refused(
+    chain: Chain, write_raster: WriteRaster, tmp_path: Path, cut: str
+) -> None:
+    profiled = chain.profile(write_raster("a.tif", smooth(1, 300, 300)))
+    whole = plan_cogs(profiled, RasterCogOptions(target_crs="EPSG:4326")).plans[0]
+    rows, cols = whole.shape.rows, whole.shape.cols
+    smaller = whole.model_copy(
+        update={
+            "shape": GridShape(rows=rows, cols=cols * 19 // 20)
+            if cut == "east"
+            else GridShape(rows=rows * 19 // 20, cols=cols)
+        }
+    )
+    with open_source(chain.objects, profiled.source, scratch=chain.scratch) as source:
+        write_cog(source, smaller, tmp_path / "cog.tif")
+        with pytest.raises(CogInvalid, match="valid pixels of the source are outside"):
+            verify_cog(tmp_path / "cog.tif", source, smaller, source_size_bytes=1)
+
+
+def test_a_reprojection_that_lost_a_side_of_the_source_is_refused(
+    chain: Chain, write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    pixels = smooth(1, 300, 300)
+    lost = pixels.copy()
+    lost[0, :, 285:] = 0
+    profiled, other = (
+        chain.profile(write_raster(name, values, nodata=0))
+        for name, values in (("a.tif", pixels), ("b.tif", lost))
+    )
+    plan = plan_cogs(profiled, RasterCogOptions(target_crs="EPSG:4326")).plans[0]
+    with open_source(chain.objects, other.source, scratch=chain.scratch) as source:
+        write_cog(source, plan, tmp_path / "cog.tif")
+    with (
+        open_source(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        pytest.raises(CogInvalid, match="valid pixels of the source are not at their place"),
+    ):
+        verify_cog(tmp_path / "cog.tif", source, plan, source_size_bytes=1)
