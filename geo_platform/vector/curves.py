@@ -43,8 +43,11 @@ _UNNAMED_PART = {5: 2, 6: 3, 9: 2, 10: 2, 11: 2, 12: 3, 4: 1}
 _TOKEN = re.compile(r"\s*([A-Za-z]+|[(),]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 _EWKB_Z, _EWKB_M, _EWKB_SRID = 0x80000000, 0x40000000, 0x20000000
 
-# Matches WKT in which a curve occurs.
-CURVE_IN_WKT = r"(?i)CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON|MULTICURVE|MULTISURFACE"
+# Matches WKT in which a curve occurs. Other WKT is told by its first letters.
+CURVE_IN_WKT = (
+    r"(?is)^\s*(SRID=\d+;\s*)?(CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON|MULTICURVE|MULTISURFACE"
+    r"|GEOMETRYCOLLECTION.*(CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON|MULTICURVE|MULTISURFACE))"
+)
 
 
 def linearised_wkt(text: str) -> shapely.Geometry | None:

@@ -73,9 +73,9 @@ def coordinates(column: pa.Array, axis: int) -> tuple[Coordinates, int]:
     values = np.array(
         pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False), dtype=np.float64
     )
-    others = np.flatnonzero(pc.fill_null(pc.invert(is_number), False))
-    if not others.size:
+    if not np.isnan(values).any():
         return values, 0
+    others = np.flatnonzero(pc.fill_null(pc.invert(is_number), False))
     cells = column.take(pa.array(others)).to_pylist()
     values[others] = [_decimal_degrees(cell, axis) for cell in cells]
     return values, int(np.isfinite(values[others]).sum())
@@ -173,7 +173,7 @@ def _decimal_degrees(cell: str, axis: int) -> float:
 
 def _without_srid(cells: pa.Array) -> npt.NDArray[np.object_]:
     texts: Sequence[str | None] = cells.to_pylist()
-    if pc.any(pc.match_substring(cells, "SRID=", ignore_case=True)).as_py():
+    if pc.any(pc.match_substring_regex(cells, _EWKT_SRID)).as_py():
         texts = [text and _EWKT.sub("", text) for text in texts]
     return np.asarray(texts, dtype=object)
 

@@ -17,8 +17,9 @@ from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import FieldType, SourceField
 
 _INTEGER = r"^(0|-?[1-9]\d{0,18})$"
-# Programs write an exponent with a decimal point or a sign (1.0E5, 1e+05, 1e-05); 1E5 is a code.
 # 15 digits before the point are exact in a double.
+_PLAIN_NUMBER = r"^([-+]?(0|[1-9]\d{0,14})?\.\d*|-?(0|[1-9]\d{0,14}))$"
+# Programs write an exponent with a decimal point or a sign (1.0E5, 1e+05, 1e-05); 1E5 is a code.
 _NUMBER = r"^([-+]?(0|[1-9]\d{0,14})?\.\d*([eE][-+]?\d+)?|-?(0|[1-9]\d{0,14})([eE][-+]\d+)?)$"
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _TIMESTAMP = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?$"
@@ -28,6 +29,8 @@ _LOOKS_LIKE_NUMBER = r"^\s*[-+]?(0|[1-9]\d*)([.,]\d+)?([eE][-+]?\d+)?\s*$"
 # 17 digits identify every double. The digits after them are lost.
 _BEYOND_DOUBLE = r"^[-+]?[0.]*[1-9](\.?\d){17}"
 _MAX_EXACT_CHARACTERS = 18
+# An integer of so many characters is exact in a double.
+_MAX_INTEGER_CHARACTERS = 15
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,25 @@ class _CsvType:
     is_utc: bool = False
 
     def fits(self, values: pa.Array) -> bool:
-        if not _all_match(values, self.pattern):
-            return False
+        return _all_match(values, self.pattern) and self.casts(values)
+
+    def casts(self, values: pa.Array) -> bool:
         try:
-            cast = values.cast(self.arrow)
+            values.cast(self.arrow)
         except pa.ArrowInvalid:
             return False
-        # A number beyond the range of a double becomes infinite.
-        is_float = self.field_type is FieldType.float64
-        return not is_float or bool(pc.all(pc.is_finite(cast)).as_py())
+        return True
 
 
+_INT64 = _CsvType(_INTEGER, pa.int64(), FieldType.int64)
+_FLOAT64 = _CsvType(_PLAIN_NUMBER, pa.float64(), FieldType.float64)
 _CSV_TYPES = (
-    _CsvType(_INTEGER, pa.int64(), FieldType.int64),
-    _CsvType(_NUMBER, pa.float64(), FieldType.float64),
+    _INT64,
+    _FLOAT64,
     _CsvType(_DATE, pa.date32(), FieldType.date),
     _CsvType(_TIMESTAMP, pa.timestamp("us"), FieldType.timestamp),
     _CsvType(_INSTANT, pa.timestamp("us", tz="UTC"), FieldType.timestamp, is_utc=True),
 )
-_NUMBERS = {FieldType.int64, FieldType.float64}
 
 
 @dataclass
@@ -88,13 +91,31 @@ class ColumnTypes:
         if len(values) == 0:
             return
         self.has_values = True
-        self.possible = [csv_type for csv_type in self.possible if csv_type.fits(values)]
-        if not any(csv_type.field_type in _NUMBERS for csv_type in self.possible):
+        longest = pc.max(pc.binary_length(values)).as_py()
+        are_integers = _INT64 in self.possible and _INT64.fits(values)
+        are_numbers = _FLOAT64 in self.possible and (
+            (are_integers and longest <= _MAX_INTEGER_CHARACTERS) or self._are_floats(values)
+        )
+        self.possible = [
+            csv_type
+            for csv_type in self.possible
+            if (csv_type is _INT64 and are_integers)
+            or (csv_type is _FLOAT64 and are_numbers)
+            or (csv_type not in (_INT64, _FLOAT64) and csv_type.fits(values))
+        ]
+        if not are_integers and not are_numbers:
             self.looks_like_numbers &= _all_match(values, _LOOKS_LIKE_NUMBER)
-        elif self.is_float:
-            self.has_exponents = self.has_exponents or _any_match(values, "[eE]")
-            if pc.max(pc.binary_length(values)).as_py() > _MAX_EXACT_CHARACTERS:
-                self.loses_digits = self.loses_digits or _any_match(values, _BEYOND_DOUBLE)
+        elif are_numbers and longest > _MAX_EXACT_CHARACTERS:
+            self.loses_digits = self.loses_digits or _any_match(values, _BEYOND_DOUBLE)
+
+    def _are_floats(self, values: pa.Array) -> bool:
+        if _FLOAT64.fits(values):
+            return True
+        if not _all_match(values, _NUMBER) or not _FLOAT64.casts(values):
+            return False
+        self.has_exponents = True
+        # A number beyond the range of a double becomes infinite.
+        return bool(pc.all(pc.is_finite(values.cast(pa.float64()))).as_py())
 
     def described(self, name: str) -> SourceField:
         """Return the field of the profile."""

@@ -37,6 +37,8 @@ _DELETED = ord("*")
 _END_OF_HEADER = 0x0D
 # GDAL reads an N or F field without decimals and of fewer digits as an integer.
 _MIN_WIDTH_OF_DOUBLE = 19
+# Characters below the digits that can stand in a number, but are not read as part of it.
+_ODD_BYTES = b",/'"
 # A double keeps 15 digits.
 _MAX_EXACT_DIGITS = 15
 # Fields whose source type is written like this are read from the table itself.
@@ -67,12 +69,19 @@ class _Field:
     def bytes_of(self, records: Records) -> Records:
         return records[:, self.start : self.start + self.width]
 
-    def allowed(self) -> npt.NDArray[np.bool_]:
-        """Return, per byte, whether GDAL reads numbers made of it as they are."""
+    def looks_odd(self, records: Records) -> bool:
+        """Return whether a value has characters with which GDAL does not read it as it is."""
+        column = np.ascontiguousarray(self.bytes_of(records))
+        if not column.size:
+            return False
+        # Most columns have digits, points, minus signs and blanks only, which is faster to see.
+        is_beyond_digits = column.max() > ord("9")
+        if not is_beyond_digits and not any((column == odd).any() for odd in _ODD_BYTES):
+            return self.decimals == 0 and bool((column == ord(".")).any())
         characters = b"0123456789+- *\0" + (b".eE" if self.decimals else b"")
-        table = np.zeros(256, dtype=bool)
-        table[list(characters)] = True
-        return table
+        allowed = np.zeros(256, dtype=bool)
+        allowed[list(characters)] = True
+        return not allowed[column].all()
 
     def may_lose_digits(self) -> bool:
         """Return whether a double cannot hold every number of this width."""
@@ -157,7 +166,6 @@ def described_exactly(source: OpenableSource, description: SourceDescription) ->
             index: _Exact(field, is_suspect=False)
             for index, field in _matched(table, description.fields).items()
         }
-        allowed = {index: column.field.allowed() for index, column in exact.items()}
         read, deleted = 0, 0
         for records in table.chunks():
             read += len(records)
@@ -165,8 +173,8 @@ def described_exactly(source: OpenableSource, description: SourceDescription) ->
             if is_deleted.any():
                 deleted += int(is_deleted.sum())
                 records = records[~is_deleted]
-            for index, column in exact.items():
-                looks_odd = not allowed[index][column.field.bytes_of(records)].all()
+            for column in exact.values():
+                looks_odd = column.field.looks_odd(records)
                 column.is_suspect = column.is_suspect or looks_odd
                 if looks_odd or column.field.may_lose_digits():
                     column.add(records)
