@@ -78,7 +78,7 @@ def new_item(
     item = pystac.Item(
         id=item_id,
         collection=collection,
-        geometry=json.loads(shapely.to_geojson(geometry)),
+        geometry=json.loads(shapely.to_geojson(geometry), parse_float=_rounded),
         bbox=list(bounding_box(geometry, within).wsen),
         datetime=acquired.start_utc,
         properties=acquired.properties(),
@@ -251,6 +251,11 @@ def _box(west: float, south: float, east: float, north: float) -> shapely.Geomet
     if west == east or south == north:
         return shapely.LineString([(west, south), (east, north)])
     return _oriented(shapely.box(west, south, east, north))
+
+
+def _rounded(number: str) -> float:
+    # PostGIS writes at most 15 decimals, so coordinates near 0 would read back differently.
+    return round(float(number), 15)
 
 
 def _oriented(geometry: shapely.Geometry) -> shapely.Geometry:

@@ -28,6 +28,8 @@ _GRID_KEYWORDS = frozenset(
 )
 _DELIMITERS = (",", ";", "\t", "|")
 _CSV_EXTENSIONS = (".csv", ".tsv")
+# Names of a single column that holds geometry.
+_GEOMETRY_NAMES = ("wkt", "ewkt", "wkb", "ewkb", "geometry", "geom", "the_geom", "wkb_geometry")
 _SAMPLED_ROWS = 200
 # The fraction of the sampled rows that must have as many columns as the first row. It is below 1,
 # because real tables have some ragged lines, and near 1, because prose has no columns.
@@ -85,6 +87,8 @@ def delimited(content: Content, text: str) -> SourceFormat | None:
 
 def _rows(text: str, delimiter: str, content: Content) -> list[list[str]]:
     rows: list[list[str]] = []
+    # A cell with an outline is often longer than Python's default limit of 131,072 characters.
+    csv.field_size_limit(HEAD_BYTES)
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
             rows.append(row)
@@ -99,12 +103,7 @@ def _rows(text: str, delimiter: str, content: Content) -> list[list[str]]:
 def _evenness(rows: list[list[str]]) -> float:
     if not rows or not all(name.strip() for name in rows[0][:2]):
         return 0.0
-    if len(rows[0]) < 2 and rows[0][0].strip().lower() not in (
-        "wkt",
-        "geometry",
-        "geom",
-        "the_geom",
-    ):
+    if len(rows[0]) < 2 and rows[0][0].strip().lower() not in _GEOMETRY_NAMES:
         return 0.0
     even = sum(len(row) == len(rows[0]) for row in rows)
     return even / len(rows) + len(rows[0]) * 1e-6

@@ -32,26 +32,58 @@ from geo_platform.vector.sources.csv_dialect import (
     is_longitude_name,
     read_dialect,
 )
-from geo_platform.vector.sources.csv_geometry import coordinates, geometries, quoted, srids_of
+from geo_platform.vector.sources.csv_geometry import (
+    Coordinates,
+    coordinates,
+    geometries,
+    quoted,
+    srids_of,
+)
 from geo_platform.vector.sources.csv_read import stream_csv
 from geo_platform.vector.sources.csv_types import ColumnTypes, number_findings
 from geo_platform.wkb import wkb_types
 
 _MAX_SAMPLED_WKT = 1000
+# Largest fraction of rows with placeholders instead of coordinates.
+_MOST_PLACEHOLDERS = 0.1
+
+
+@dataclass
+class _Extent:
+    """The extent of points, and their number."""
+
+    points: int = 0
+    minimum: tuple[float, float] = (np.inf, np.inf)
+    maximum: tuple[float, float] = (-np.inf, -np.inf)
+
+    def add(self, x: Coordinates, y: Coordinates) -> None:
+        if not x.size:
+            return
+        self.points += len(x)
+        self.minimum = min(self.minimum[0], float(x.min())), min(self.minimum[1], float(y.min()))
+        self.maximum = max(self.maximum[0], float(x.max())), max(self.maximum[1], float(y.max()))
+
+    def bounds(self) -> Bounds | None:
+        if not self.points:
+            return None
+        (xmin, ymin), (xmax, ymax) = self.minimum, self.maximum
+        return Bounds(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
 
 
 @dataclass
 class _Survey:
     """Intermediate results of the pass over all rows.
 
-    `types` are by column; `minimum` and `maximum` by axis (x, y). `srids` holds None if a geometry
-    states none. `first_cells` are the first cells with geometry that are not empty.
+    `types` are by column. `in_degrees` has the points within the range of degrees; `placeholders`
+    counts points that no longitude and latitude can be. `srids` holds None if a geometry states
+    none. `first_cells` are the first cells with geometry that are not empty.
     """
 
     types: list[ColumnTypes]
     rows: int = 0
-    minimum: list[float] = field(default_factory=lambda: [np.inf, np.inf])
-    maximum: list[float] = field(default_factory=lambda: [-np.inf, -np.inf])
+    all_points: _Extent = field(default_factory=_Extent)
+    in_degrees: _Extent = field(default_factory=_Extent)
+    placeholders: int = 0
     geometry_types: set[str] = field(default_factory=set)
     srids: set[int | None] = field(default_factory=set)
     wkt_sampled: int = 0
@@ -81,7 +113,7 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     )
     choose_layer([layer], options.layer_name, source.display_name)
     _check_readable(dialect, geometry, survey, source.display_name)
-    extent = _extent(survey)
+    extent = _extent(dialect, geometry, survey)
     _check_not_swapped(dialect, geometry, extent, source.display_name)
     stated, srid_findings = _stated_crs(survey)
     format_crs, crs_findings = _crs_from_column_names(dialect, geometry, extent)
@@ -131,13 +163,14 @@ def _survey(source: OpenableSource, dialect: CsvDialect, geometry: CsvGeometry) 
 
 
 def _survey_coordinates(survey: _Survey, columns: pa.RecordBatch, lon_lat: tuple[int, int]) -> None:
-    for axis, position in enumerate(lon_lat):
-        values, degree_cells = coordinates(columns.column(position), axis)
-        survey.degree_cells += degree_cells
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            survey.minimum[axis] = min(survey.minimum[axis], float(finite.min()))
-            survey.maximum[axis] = max(survey.maximum[axis], float(finite.max()))
+    read = [coordinates(columns.column(position), axis) for axis, position in enumerate(lon_lat)]
+    survey.degree_cells += sum(degree_cells for _, degree_cells in read)
+    (x, _), (y, _) = read
+    is_point = np.isfinite(x) & np.isfinite(y)
+    are_degrees = is_point & (np.abs(x) <= 180) & (np.abs(y) <= 90)
+    survey.all_points.add(x[is_point], y[is_point])
+    survey.in_degrees.add(x[are_degrees], y[are_degrees])
+    survey.placeholders += int((is_point & ((np.abs(x) > 360) | (np.abs(y) > 90))).sum())
     if survey.first_cells is None:
         cells = [columns.column(position).drop_null() for position in lon_lat]
         if all(len(column) for column in cells):
@@ -159,13 +192,26 @@ def _survey_geometry(survey: _Survey, column: pa.Array) -> None:
         survey.wkt_sampled += len(sample.wkb) - sample.wkb.null_count
 
 
-def _extent(survey: _Survey) -> Bounds | None:
-    (xmin, ymin), (xmax, ymax) = survey.minimum, survey.maximum
-    return (
-        Bounds(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
-        if xmin <= xmax and ymin <= ymax
-        else None
-    )
+def _extent(dialect: CsvDialect, geometry: CsvGeometry, survey: _Survey) -> Bounds | None:
+    """Return the extent of the points.
+
+    If columns are named longitude and latitude, a few points outside the range of degrees do not
+    count: they are placeholders such as 999, and their rows are rejected.
+    """
+    others = survey.all_points.points - survey.in_degrees.points
+    if (
+        _are_named_degrees(dialect, geometry)
+        and others == survey.placeholders <= _MOST_PLACEHOLDERS * survey.rows
+    ):
+        return survey.in_degrees.bounds()
+    return survey.all_points.bounds()
+
+
+def _are_named_degrees(dialect: CsvDialect, geometry: CsvGeometry) -> bool:
+    if geometry.lon_lat is None:
+        return False
+    x, y = (dialect.columns[position] for position in geometry.lon_lat)
+    return is_longitude_name(x) and is_latitude_name(y)
 
 
 def _check_readable(
@@ -175,7 +221,7 @@ def _check_readable(
     if survey.first_cells is None:
         return
     shown = ", ".join(map(quoted, survey.first_cells))
-    if geometry.lon_lat is not None and _extent(survey) is None:
+    if geometry.lon_lat is not None and not survey.all_points.points:
         x, y = (dialect.columns[position] for position in geometry.lon_lat)
         raise NoGeometry(
             f"Columns {x!r} and {y!r} of {display_name} hold no coordinates that can be read. "
@@ -203,7 +249,7 @@ def _check_not_swapped(
         and max(abs(extent.ymin), abs(extent.ymax)) <= 180
         and max(abs(extent.xmin), abs(extent.xmax)) <= 90
     )
-    if fits_only_swapped and is_longitude_name(x) and is_latitude_name(y):
+    if fits_only_swapped and _are_named_degrees(dialect, geometry):
         raise BoundsImplausible(
             f"The columns of {display_name} seem to be swapped: {y!r} holds values from "
             f"{extent.ymin:g} to {extent.ymax:g}, which are no latitudes, and {x!r} values from "
@@ -235,7 +281,7 @@ def _crs_from_column_names(
     are_degrees = (
         extent.xmin >= -180 and extent.xmax <= 180 and extent.ymin >= -90 and extent.ymax <= 90
     )
-    if not (is_longitude_name(x) and is_latitude_name(y) and are_degrees):
+    if not (_are_named_degrees(dialect, geometry) and are_degrees):
         return None, ()
     message = (
         f"Columns {x!r} and {y!r} are named longitude and latitude and hold degrees, so their CRS "

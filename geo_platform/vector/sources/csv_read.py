@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,9 @@ from geo_platform.vector.sources.source_file import open_bytes
 from geo_platform.wkb import wkb_types
 
 _BLOCK_BYTES = 4 * 2**20
+_MAX_BLOCK_BYTES = 256 * 2**20
+# Part of pyarrow's error for a row larger than a block.
+_STRADDLES = "straddling object straddles two block boundaries"
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,23 @@ class CsvRows:
     """Rows as read. The columns are named by position: `c0`, `c1`, …
 
     `positions` are the row numbers in the file. `unread` has the rows, by row number, that have
-    more or fewer columns than the header.
+    more or fewer columns than the header. `end` is the number of the row after them.
     """
 
     positions: npt.NDArray[np.int64]
     columns: pa.RecordBatch
     unread: Mapping[int, RowFault]
+    end: int
+
+    def from_row(self, first: int) -> "CsvRows":
+        """Return the rows whose number is `first` or greater."""
+        skipped = int(np.searchsorted(self.positions, first))
+        unread = {row: fault for row, fault in self.unread.items() if row >= first}
+        return CsvRows(self.positions[skipped:], self.columns.slice(skipped), unread, self.end)
+
+
+class _RowTooLargeError(Exception):
+    """A row does not fit into a block."""
 
 
 def stream_csv_features(
@@ -79,11 +94,34 @@ def stream_csv(
 ) -> Iterator[CsvRows]:
     """Yield all rows in bounded memory. An empty cell is null.
 
-    `types` maps the position of a column to its type. A column that is not in `types` is text.
+    `types` maps the position of a column to its type. A column that is not in `types` is text. If a
+    row does not fit into a block, the file is read again in larger blocks from that row on.
     Raises FieldEncoding: a cell cannot be decoded with the encoding of the dialect.
     Raises NoFeatures: the file has a header but no rows.
     Raises SourceUnreadable, SourceTruncated: the file cannot be read.
     """
+    block_bytes, done = _BLOCK_BYTES, 0
+    while True:
+        try:
+            with open_bytes(source) as stream, _csv_errors(source.display_name, dialect):
+                for rows in _read_blocks(stream, dialect, types, block_bytes):
+                    if rows.end > done:
+                        yield rows.from_row(done)
+                        done = rows.end
+            return
+        except _RowTooLargeError as error:
+            block_bytes *= 8
+            if block_bytes > _MAX_BLOCK_BYTES:
+                raise SourceUnreadable(
+                    f"A row of {source.display_name} is larger than "
+                    f"{_MAX_BLOCK_BYTES // 2**20} MiB, or a quotation mark is not closed.",
+                    remedy="Close the quotation mark, or send the data as GeoPackage.",
+                ) from error
+
+
+def _read_blocks(
+    stream: IO[bytes], dialect: CsvDialect, types: Mapping[int, pa.DataType], block_bytes: int
+) -> Iterator[CsvRows]:
     malformed: dict[int, RowFault] = {}
     names = [f"c{position}" for position in range(len(dialect.columns))]
 
@@ -93,48 +131,46 @@ def stream_csv(
         malformed[row.number - 1 - dialect.header_lines] = RowFault("ROW_MALFORMED", message)
         return "skip"
 
-    with open_bytes(source) as stream, _csv_errors(source.display_name, dialect):
-        reader = pcsv.open_csv(
-            stream,
-            read_options=pcsv.ReadOptions(
-                use_threads=False,
-                block_size=_BLOCK_BYTES,
-                column_names=names,
-                skip_rows=dialect.header_lines,
-                encoding=_python_encoding(dialect.encoding),
-            ),
-            parse_options=pcsv.ParseOptions(
-                delimiter=dialect.delimiter,
-                newlines_in_values=True,
-                invalid_row_handler=record_malformed,
-            ),
-            convert_options=pcsv.ConvertOptions(
-                column_types={
-                    name: types.get(position, pa.string()) for position, name in enumerate(names)
-                },
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-            ),
-        )
-        at = 0
-        reported: set[int] = set()
-        for batch in reader:
-            positions, at = _positions(at, batch.num_rows, malformed)
-            malformed_in_batch = {
-                row: fault for row, fault in malformed.items() if row < at and row not in reported
-            }
-            reported.update(malformed_in_batch)
-            yield CsvRows(positions, batch, malformed_in_batch)
-        rows_after_last_batch = {
-            row: fault for row, fault in malformed.items() if row not in reported
+    reader = pcsv.open_csv(
+        stream,
+        read_options=pcsv.ReadOptions(
+            use_threads=False,
+            block_size=block_bytes,
+            column_names=names,
+            skip_rows=dialect.header_lines,
+            encoding=_python_encoding(dialect.encoding),
+        ),
+        parse_options=pcsv.ParseOptions(
+            delimiter=dialect.delimiter,
+            newlines_in_values=True,
+            invalid_row_handler=record_malformed,
+        ),
+        convert_options=pcsv.ConvertOptions(
+            column_types={
+                name: types.get(position, pa.string()) for position, name in enumerate(names)
+            },
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    at = 0
+    reported: set[int] = set()
+    for batch in reader:
+        positions, at = _positions(at, batch.num_rows, malformed)
+        malformed_in_batch = {
+            row: fault for row, fault in malformed.items() if row < at and row not in reported
         }
-        if rows_after_last_batch:
-            yield CsvRows(
-                np.zeros(0, dtype=np.int64),
-                pa.RecordBatch.from_pylist([], schema=reader.schema),
-                rows_after_last_batch,
-            )
+        reported.update(malformed_in_batch)
+        yield CsvRows(positions, batch, malformed_in_batch, at)
+    rows_after_last_batch = {row: fault for row, fault in malformed.items() if row not in reported}
+    if rows_after_last_batch:
+        yield CsvRows(
+            np.zeros(0, dtype=np.int64),
+            pa.RecordBatch.from_pylist([], schema=reader.schema),
+            rows_after_last_batch,
+            max(rows_after_last_batch) + 1,
+        )
 
 
 def _geometry_columns(columns: tuple[str, ...], profile: VectorProfiled) -> CsvGeometry:
@@ -189,6 +225,8 @@ def _csv_errors(display_name: str, dialect: CsvDialect) -> Iterator[None]:
         raise FieldEncoding(f"{display_name} cannot be decoded as {dialect.encoding}.") from error
     except pa.ArrowException as error:
         text = str(error)
+        if _STRADDLES in text:
+            raise _RowTooLargeError from error
         # `source/` has checked that the header fits into a block. Therefore no row follows it.
         if "Could not skip initial" in text:
             raise NoFeatures(f"{display_name} has a header but no rows.") from error

@@ -170,3 +170,32 @@ def test_some_rows_without_an_srid_are_said_and_cells_without_geometry_named(
     path.write_text("id,lon,lat\n1,here,there\n")
     with pytest.raises(errors.NoGeometry, match="first values: 'here', 'there'"):
         platform.profile(path)
+
+
+def test_a_few_placeholders_do_not_hide_that_columns_hold_degrees(
+    platform: Platform, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,lon,lat\n" + "".join(f"{n},7.{n},50\n" for n in range(19)) + "19,999,999\n")
+    profiled = platform.profile(path)
+    assert profiled.crs.authority_code == "EPSG:4326"
+    loaded = platform.load(profiled)
+    assert loaded.bounds.xyxy == (7.0, 50.0, 7.9, 50.0)
+    assert [(row["row_number"], row["reason"]) for row in platform.rejected(loaded)] == [
+        (19, "COORDINATES_IMPLAUSIBLE")
+    ]
+
+
+@pytest.mark.parametrize("characters", [140_000, 5_000_000])
+def test_outlines_of_any_length(platform: Platform, tmp_path: Path, characters: int) -> None:
+    path = tmp_path / "a.csv"
+    steps = range(characters // 20)
+    ring = ",".join(f"{step * 1e-6:.9f} 50.1234" for step in steps) + ",0 51,0.000000000 50.1234"
+    rows = [f"{n};POINT(7 50)" for n in range(60)]
+    rows[1] = f'1;"SRID=4326;LINESTRING({ring})"'
+    rows[2] += ";x"
+    path.write_text("id;wkt\n" + "\n".join(rows))
+    loaded = platform.load(platform.profile(path), mixed_geometry="keep")
+    assert (loaded.read, loaded.inserted) == (60, 59)
+    assert sorted(platform.table(loaded).column("id").to_pylist()) == [0, 1, *range(3, 60)]
+    assert [row["row_number"] for row in platform.rejected(loaded)] == [2]
