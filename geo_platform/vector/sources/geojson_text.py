@@ -39,6 +39,7 @@ _SPACES = "[ \t\r\n]*+"
 _NUMBERS = r"\[[0-9.,\-+eE\[\] \t\r\n]*+"
 _BBOX = rf'"bbox"{_SPACES}:{_SPACES}{_NUMBERS}'
 _FLAT_OBJECT = rf'\{{[^{{}}"]*+(?:{_STRING}[^{{}}"]*+)*+\}}'
+_PROPERTIES = rf'\{{[^{{}}"]*+(?:(?:{_STRING}|{_FLAT_OBJECT})[^{{}}"]*+)*+\}}'
 
 
 def _object_of(member: str) -> str:
@@ -48,12 +49,12 @@ def _object_of(member: str) -> str:
 _GEOMETRY = _object_of(
     rf'(?:"type"{_SPACES}:{_SPACES}"[A-Za-z]++"|"coordinates"{_SPACES}:{_SPACES}{_NUMBERS}|{_BBOX})'
 )
-# A feature with nothing to report. Properties with objects in them do not match, nor do geometry
+# A feature with nothing to report. Properties with objects in objects do not match, nor do geometry
 # collections: these features are parsed.
 _PLAIN_FEATURE = re.compile(
     _object_of(
         rf'(?:"type"{_SPACES}:{_SPACES}"Feature"'
-        rf'|"properties"{_SPACES}:{_SPACES}(?:null|{_FLAT_OBJECT})'
+        rf'|"properties"{_SPACES}:{_SPACES}(?:null|{_PROPERTIES})'
         rf'|"geometry"{_SPACES}:{_SPACES}(?:null|{_GEOMETRY})'
         rf'|"id"{_SPACES}:{_SPACES}(?:{_STRING}|[0-9.\-+eE]++)'
         rf"|{_BBOX})"

@@ -204,9 +204,9 @@ def layer_list(
 
 
 def layer_info(
-    source: OpenableSource, layer: str, encoding: str | None, findings: dict[str, Finding]
+    source: OpenableSource, layer: str | None, encoding: str | None, findings: dict[str, Finding]
 ) -> dict[str, Any]:
-    """Return pyogrio's description of a layer.
+    """Return pyogrio's description of a layer; `layer` None means the first one.
 
     Raises FieldEncoding: a field name cannot be decoded.
     Raises SourceTruncated, SourceUnreadable: the file or its CRS cannot be read, or a driver of

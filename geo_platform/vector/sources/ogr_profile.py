@@ -84,16 +84,19 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     findings: dict[str, Finding] = {}
     text = scan_geojson(source) if source.format in _GEOJSON else None
     gml_crs = scan_crs(source) if source.format is SourceFormat.gml else {}
-    layers = tuple(
-        VectorLayer(name=name, geometry_type=kind) for name, kind in layer_list(source, findings)
-    )
-    chosen = choose_layer(layers, options.layer_name, source.display_name)
-    info = layer_info(
-        source,
-        chosen.name,
-        options.encoding if source.format is SourceFormat.shapefile else None,
-        findings,
-    )
+    if text is None:
+        layers = tuple(
+            VectorLayer(name=name, geometry_type=kind)
+            for name, kind in layer_list(source, findings)
+        )
+        chosen = choose_layer(layers, options.layer_name, source.display_name)
+        given = options.encoding if source.format is SourceFormat.shapefile else None
+        info = layer_info(source, chosen.name, given, findings)
+    else:
+        # GeoJSON has one layer, and GDAL reads the whole file to list it.
+        info = layer_info(source, None, None, findings)
+        layers = (VectorLayer(name=info["layer_name"], geometry_type=info["geometry_type"]),)
+        chosen = choose_layer(layers, options.layer_name, source.display_name)
     keeps_foreign = (
         text is not None
         and source.format is SourceFormat.geojson
