@@ -11,6 +11,7 @@ Called by `publish.py`.
 
 from typing import Any
 
+import numpy as np
 import pystac
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.table import Column, TableExtension
@@ -22,6 +23,7 @@ from geo_platform.catalog.provenance import Provenance
 from geo_platform.contracts.message import TableReference
 from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping, LoadedDataset
 from geo_platform.grid import Bounds, LonLatBounds
+from geo_platform.longitudes import LongitudeArcs
 from geo_platform.options import ItemOptions
 from geo_platform.ports import (
     ASSET_SCHEMA,
@@ -92,6 +94,7 @@ def build_vector_item(
         "geo_platform:rows_inserted": loaded.inserted,
         "geo_platform:rows_rejected": loaded.rejected,
         "geo_platform:rows_repaired": loaded.repaired,
+        "geo_platform:rows_cut": loaded.cut,
         "geo_platform:reject_reasons": [
             {"reason": found.reason, "rows": found.rows} for found in loaded.reject_reasons
         ],
@@ -211,10 +214,11 @@ def _lineage(loaded: FeaturesLoaded) -> str:
         else ""
     )
     straightened = ", curves made straight" if loaded.linearised else ""
+    cut = f", {loaded.cut} cut at the edge of the map" if loaded.cut else ""
     return (
         f"Read from {loaded.source.format.value} {loaded.source.container}/{loaded.source.key}"
         f"{moved}{straightened}: {loaded.read} rows read, {loaded.inserted} published, "
-        f"{loaded.rejected} rejected, {loaded.repaired} repaired."
+        f"{loaded.rejected} rejected, {loaded.repaired} repaired{cut}."
     )
 
 
@@ -283,14 +287,12 @@ def _joined_bounds(previous_item: pystac.Item | None, bounds: LonLatBounds) -> L
     if previous_item is None or previous_item.bbox is None:
         return bounds
     west, south, east, north = previous_item.bbox
-    # If one of them crosses the antimeridian, the side of the other is unknown. The joined bounds
-    # then have all longitudes.
-    crosses = west > east or bounds.crosses_antimeridian
+    arcs = LongitudeArcs()
+    for first, last in ((west, east), (bounds.west, bounds.east)):
+        arcs.add(np.array([first]), np.array([last if last >= first else last + 360.0]))
+    west, east = arcs.box() or (-180.0, 180.0)
     return LonLatBounds(
-        west=-180.0 if crosses else min(west, bounds.west),
-        south=min(south, bounds.south),
-        east=180.0 if crosses else max(east, bounds.east),
-        north=max(north, bounds.north),
+        west=west, south=min(south, bounds.south), east=east, north=max(north, bounds.north)
     )
 
 

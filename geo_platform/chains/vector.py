@@ -245,7 +245,7 @@ ITEM = Stage(
     FeaturesLoaded,
     ItemPublished,
     ItemOptions,
-    1,
+    2,
     _publish,
     description="The STAC item, by which clients find the result. Processing the source again "
     "replaces the item.",

@@ -173,6 +173,7 @@ class FeaturesLoaded(Message):
     rejected: int
     reject_reasons: tuple[RejectReason, ...]
     repaired: int = Field(description="rows whose geometry was made valid")
+    cut: int = Field(description="rows that were cut along the seam of the published CRS")
     linearised: bool
     bounds: Bounds = Field(description="in the published CRS, around all datasets")
     lonlat_bounds: LonLatBounds
@@ -212,8 +213,9 @@ def _without_tables(content: Content) -> Content:
 
 
 @upgrades(FeaturesLoaded, from_version=2)
-def _with_one_dataset(content: Content) -> Content:
+def _with_one_dataset_and_without_cuts(content: Content) -> Content:
     # Version 2 knew one dataset for each source. Appended rows are only a part of the table.
+    # Rows that cross the seam of the target CRS were not cut.
     moved = ("dataset_object", "sha256", "table")
     dataset = {
         **{name: content[name] for name in (*moved, "dataset", "geometry_type", "bounds")},
@@ -221,4 +223,4 @@ def _with_one_dataset(content: Content) -> Content:
         "rows": content["inserted"],
     }
     kept = {name: value for name, value in content.items() if name not in moved}
-    return {**kept, "datasets": [dataset]}
+    return {**kept, "datasets": [dataset], "cut": 0}

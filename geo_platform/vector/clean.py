@@ -19,15 +19,19 @@ import shapely
 from pyproj import CRS
 
 from geo_platform.errors import GeometryMixed
+from geo_platform.longitudes import part_boxes
 from geo_platform.vector.crs import reproject
 from geo_platform.vector.extent import DEGREE_TOLERANCE
 from geo_platform.vector.field_types import convert_column
 from geo_platform.vector.geometry_families import Family, families_of
 from geo_platform.vector.plan import FeaturePlan
+from geo_platform.vector.seam_cut import MAX_METRES, NotCutError, metres_per_unit, seam_cutter
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.wkb import CURVE_CODES, OGC_NAMES, Mask, is_canonical, wkb_types, wrap_as_multi
 
 Geometries = npt.NDArray[np.object_]
+# Shape (rows, 4): xmin, ymin, xmax, ymax.
+Boxes = npt.NDArray[np.float64]
 
 # `row_number` counts the rows of the source from 0. `geometry` is the WKB of the source, in the CRS
 # of the source; null if the row has no readable geometry.
@@ -49,13 +53,18 @@ _COLLECTION_TYPE_ID = 7
 class CleanedBatch:
     """The rows of one batch: `clean` in the schema of the plan, `rejected` in REJECTED_SCHEMA.
 
-    `repaired` counts the clean rows whose geometry was made valid. `source_bounds` is the extent of
-    the clean rows in the CRS of the source: xmin, ymin, xmax, ymax, NaN if there are none.
+    `repaired` counts the clean rows whose geometry was made valid, `cut` those that were cut along
+    the seam of the published CRS. `boxes` are the bounds of the clean rows in the published CRS, or
+    in degrees those of each part of a wide row (`longitudes.part_boxes`).
+    `source_bounds` is the extent of the clean rows in the CRS of the source: xmin, ymin, xmax, ymax,
+    NaN if there are none.
     """
 
     clean: pa.RecordBatch
     rejected: pa.RecordBatch
     repaired: int
+    cut: int
+    boxes: Boxes
     source_bounds: npt.NDArray[np.float64]
 
 
@@ -86,18 +95,23 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
     _check_family(geometries, batch, plan, checks)
     bounds = _check_coordinates(geometries, plan, checks)
     geometries = _force_dimension(geometries, plan.dimension)
-    geometries = _reproject(geometries, plan, checks)
-    geometries, repaired = _repair_and_generalise(geometries, plan, checks)
+    moved = _reproject(geometries, bounds, plan, checks)
+    geometries, repaired = _repair_and_generalise(moved.geometries, plan, checks)
+    repaired |= moved.repaired
+    changed = repaired | moved.changed
+    boxes = _boxes(moved.bounds, geometries, plan, repaired, checks)
     columns = _convert_fields(batch, plan, checks)
-    wkb = _published_wkb(geometries, batch, plan, checks.good, repaired)
+    wkb = _published_wkb(geometries, batch, plan, checks.good, changed)
     if not checks.good.all():
         columns = [column.filter(pa.array(checks.good)) for column in columns]
     clean = pa.RecordBatch.from_arrays([*columns, wkb], schema=plan.schema)
     return CleanedBatch(
         clean,
         _rejected_rows(batch, checks),
-        int(np.count_nonzero(repaired & checks.good)),
-        _extent(bounds[checks.good]),
+        repaired=int(np.count_nonzero(repaired & checks.good)),
+        cut=int(np.count_nonzero(moved.cut & checks.good)),
+        boxes=boxes,
+        source_bounds=_extent(bounds[checks.good]),
     )
 
 
@@ -245,14 +259,91 @@ def _force_dimension(geometries: Geometries, dimension: str) -> Geometries:
     return geometries
 
 
-def _reproject(geometries: Geometries, plan: FeaturePlan, checks: _RowChecks) -> Geometries:
-    if not plan.was_reprojected or not checks.good.any():
-        return geometries
-    moved = geometries.copy()
-    moved[checks.good] = reproject(geometries[checks.good], plan.source_crs.wkt, plan.crs.wkt)
-    lost = np.asarray(~np.isfinite(shapely.bounds(moved)).all(axis=1))
-    checks.reject(lost, "REPROJECTION_FAILED", "a coordinate has no position in the target CRS")
+@dataclass
+class _MovedRows:
+    """Rows in the published CRS and their bounds.
+
+    Of the rows that touch the seam, `changed` marks those whose geometry is another one than that
+    of their reprojected vertices; some of them were `cut`, some `repaired`.
+    """
+
+    geometries: Geometries
+    bounds: Boxes
+    changed: Mask
+    cut: Mask
+    repaired: Mask
+
+
+def _reproject(
+    geometries: Geometries, bounds: Boxes, plan: FeaturePlan, checks: _RowChecks
+) -> _MovedRows:
+    """Reproject the rows, and cut them along the seam of the target CRS.
+
+    `bounds` are those of the rows in the CRS of the source.
+    """
+    changed, cut, repaired = np.zeros((3, len(geometries)), dtype=bool)
+    moved = _MovedRows(geometries, bounds, changed, cut, repaired)
+    if not plan.cuts_at_seam or not checks.good.any():
+        return moved
+    if plan.was_reprojected:
+        moved.geometries = geometries.copy()
+        moved.geometries[checks.good] = reproject(
+            geometries[checks.good], plan.source_crs.wkt, plan.crs.wkt
+        )
+        moved.bounds = np.asarray(shapely.bounds(moved.geometries))
+        limit = _greatest_coordinate(plan.crs.wkt)
+        with np.errstate(invalid="ignore"):
+            is_lost = np.asarray(~(np.abs(moved.bounds) <= limit).all(axis=1))
+        checks.reject(
+            is_lost, "REPROJECTION_FAILED", "a coordinate has no position in the target CRS"
+        )
+    _cut_at_seam(geometries, bounds, moved, plan, checks)
     return moved
+
+
+def _cut_at_seam(
+    geometries: Geometries, bounds: Boxes, moved: _MovedRows, plan: FeaturePlan, checks: _RowChecks
+) -> None:
+    cutter = seam_cutter(plan.source_crs.wkt, plan.crs.wkt)
+    if cutter is None:
+        return
+    rows = np.flatnonzero(cutter.may_touch(bounds, moved.bounds) & checks.good)
+    if not rows.size:
+        return
+    if not plan.was_reprojected:
+        moved.geometries, moved.bounds = geometries.copy(), bounds.copy()
+    for row in rows:
+        try:
+            cut = cutter.cut(geometries[row], moved.geometries[row])
+        except NotCutError as error:
+            checks.add({int(row): RowFault("REPROJECTION_FAILED", str(error))})
+            continue
+        moved.changed[row] = cut.geometry is not moved.geometries[row]
+        moved.geometries[row] = cut.geometry
+        moved.cut[row], moved.repaired[row] = cut.is_cut, cut.is_repaired
+    moved.bounds[rows] = shapely.bounds(moved.geometries[rows])
+
+
+@lru_cache(maxsize=8)
+def _greatest_coordinate(wkt: str) -> float:
+    """Return the coordinate, in units of the CRS, beyond which positions are at infinity."""
+    return MAX_METRES / metres_per_unit(CRS.from_wkt(wkt))
+
+
+def _boxes(
+    bounds: Boxes, geometries: Geometries, plan: FeaturePlan, repaired: Mask, checks: _RowChecks
+) -> Boxes:
+    """Return the boxes of the good rows. `bounds` are those before repairing and generalising."""
+    if plan.simplify_tolerance is not None or plan.quantize_grid is not None:
+        bounds = np.asarray(shapely.bounds(geometries))
+    elif repaired.any():
+        bounds = bounds.copy()
+        bounds[repaired] = shapely.bounds(geometries[repaired])
+    good = checks.good
+    if not good.all():
+        bounds, geometries = bounds[good], geometries[good]
+    per_unit = _degrees_per_unit(plan.crs.wkt)
+    return bounds if per_unit is None else part_boxes(bounds, geometries, per_unit)
 
 
 def _repair_and_generalise(
@@ -345,7 +436,7 @@ def _convert_fields(batch: SourceBatch, plan: FeaturePlan, checks: _RowChecks) -
 
 
 def _published_wkb(
-    geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, good: Mask, repaired: Mask
+    geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, good: Mask, changed: Mask
 ) -> pa.Array:
     """Return the geometries of the good rows as WKB of multi geometries.
 
@@ -359,7 +450,7 @@ def _published_wkb(
     )
     if changes_every_row:
         return _written_wkb(geometries[good], plan)
-    reusable = good & ~repaired & is_canonical(batch.wkb, plan.dimension)
+    reusable = good & ~changed & is_canonical(batch.wkb, plan.dimension)
     if not reusable.any():
         return _written_wkb(geometries[good], plan)
     source_wkb = wrap_as_multi(batch.wkb, plan.dimension)

@@ -25,7 +25,7 @@ from geo_platform.errors import GeometryUnrepairable, NoFeatures, NoGeometry
 from geo_platform.grid import Bounds
 from geo_platform.process_start import frozen_objects
 from geo_platform.vector.clean import REJECTED_SCHEMA, CleanedBatch, clean_batch
-from geo_platform.vector.extent import check_plausible
+from geo_platform.vector.extent import LonLatExtent, check_plausible
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sources.common import SourceBatch
 
@@ -91,6 +91,8 @@ class CleanStream:
         self.inserted = 0
         self.repaired = 0
         self.linearised = 0
+        self.cut = 0
+        self.extent = LonLatExtent(plan.crs.wkt)
         self.reasons: Counter[str] = Counter()
         self.sample = GeometrySample()
         self.rejected_path = rejected_path
@@ -147,6 +149,8 @@ class CleanStream:
         self.linearised += batch.linearised
         self._source_bounds[:2] = np.fmin(self._source_bounds[:2], cleaned.source_bounds[:2])
         self._source_bounds[2:] = np.fmax(self._source_bounds[2:], cleaned.source_bounds[2:])
+        self.cut += cleaned.cut
+        self.extent.add(cleaned.boxes)
         self.sample.add(cleaned.clean.column(cleaned.clean.num_columns - 1))
         if cleaned.rejected.num_rows:
             self.reasons.update(cleaned.rejected.column("reason").to_pylist())

@@ -117,17 +117,22 @@ def reproject(
     A coordinate that has no position in the target CRS becomes infinite. Only the vertices are
     transformed; no vertices are added to long edges.
     """
-    transformer = _transformer(source_wkt, target_wkt)
-
-    def transform(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
-
-    moved = shapely.transform(geometries, transform)
+    moved = shapely.transform(
+        geometries, lambda xy: reproject_positions(xy, source_wkt, target_wkt)
+    )
     if not shapely.has_z(geometries).any():
         return np.asarray(moved, dtype=object)
     coordinates = shapely.get_coordinates(geometries, include_z=True)
     coordinates[:, :2] = shapely.get_coordinates(moved)
     return np.asarray(shapely.set_coordinates(geometries.copy(), coordinates), dtype=object)
+
+
+def reproject_positions(
+    xy: npt.NDArray[np.float64], source_wkt: str, target_wkt: str
+) -> npt.NDArray[np.float64]:
+    """Return positions, shape (n, 2), in the target CRS; infinite where they have none."""
+    transformer = _transformer(source_wkt, target_wkt)
+    return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
 
 
 def _overridden(

@@ -1,6 +1,8 @@
 """Extents of rows: compute one, check that it is possible in its CRS, transform it to WGS 84.
 
-`crs.py` determines the CRS.
+The bounds of a dataset do not say whether rows at 179 and at -179 degrees are neighbours. Therefore
+`LonLatExtent` collects the longitudes of each row while rows are cleaned. `crs.py` determines the
+CRS.
 
 Used by `vector/sources` and `vector`.
 """
@@ -17,6 +19,8 @@ from pyproj.exceptions import ProjError
 from geo_platform.contracts.message import Finding
 from geo_platform.errors import BoundsImplausible
 from geo_platform.grid import Bounds, LonLatBounds
+from geo_platform.longitudes import Boxes, LongitudeArcs, degrees_per_unit
+from geo_platform.vector.crs import horizontal
 from geo_platform.wkb import WkbTypes
 
 RowBounds = npt.NDArray[np.float64]
@@ -32,6 +36,10 @@ _AREA_MARGIN_DEGREES = 10.0
 _GEODETIC = "OGC:CRS84"
 # Points, lines and polygons, single and multi, and collections, in any dimension.
 _SIMPLE_CODES = tuple(range(1, 8))
+# The rows of a projected batch narrower than this are one arc.
+_NARROW = 60.0
+# Corners and middles of a box, counterclockwise, as parts of its width and height.
+_AROUND = np.array([(0, 0), (0.5, 0), (1, 0), (1, 0.5), (1, 1), (0.5, 1), (0, 1), (0, 0.5), (0, 0)])
 
 
 def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
@@ -50,7 +58,7 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
     if crs.is_geographic and (
         west > east or not all(map(math.isfinite, (west, south, east, north)))
     ):
-        west, south, east, north = (value * _degrees_per_unit(crs) for value in bounds.xyxy)
+        west, south, east, north = (value * degrees_per_unit(crs) for value in bounds.xyxy)
     if not all(map(math.isfinite, (west, south, east, north))) or south > north:
         raise BoundsImplausible(_no_position(bounds, crs))
     if east - west >= 360:
@@ -58,6 +66,93 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
     return LonLatBounds(
         west=_wrapped(west), south=max(south, -90.0), east=_wrapped(east), north=min(north, 90.0)
     )
+
+
+class LonLatExtent:
+    """Collects the longitudes of published rows."""
+
+    def __init__(self, crs_wkt: str) -> None:
+        self._crs = horizontal(CRS.from_wkt(crs_wkt))
+        self._arcs = LongitudeArcs()
+
+    def add(self, boxes: Boxes) -> None:
+        """Add rows or parts of rows by their bounds in the published CRS."""
+        if not len(boxes):
+            return
+        if self._crs.is_geographic:
+            per_unit = degrees_per_unit(self._crs)
+            self._arcs.add(boxes[:, 0] * per_unit, boxes[:, 2] * per_unit)
+        else:
+            self._add_projected(boxes)
+
+    def bounds(self, total: Bounds) -> LonLatBounds:
+        """Return the extent in WGS 84. `total` are the bounds of all rows in the published CRS.
+
+        Raises BoundsImplausible: PROJ cannot transform the bounds.
+        """
+        around = lonlat_bounds(total, self._crs)
+        if not around.crosses_antimeridian and around.east - around.west < 180.0:
+            return around
+        box = self._arcs.box()
+        if box is None:
+            return around
+        west, east = self._in_wgs84(box, total) if self._crs.is_geographic else box
+        return LonLatBounds(west=west, south=around.south, east=east, north=around.north)
+
+    def _in_wgs84(self, box: tuple[float, float], total: Bounds) -> tuple[float, float]:
+        """Return west and east in WGS 84, from those in the datum and prime meridian of the CRS."""
+        to_wgs84 = Transformer.from_crs(self._crs, _GEODETIC, always_xy=True)
+        per_unit = degrees_per_unit(self._crs)
+        heights = np.linspace(total.ymin, total.ymax, 5)
+        sides = []
+        for side, outermost in zip(box, (np.min, np.max), strict=True):
+            moved, _ = to_wgs84.transform(np.full(5, side / per_unit), heights, errcheck=False)
+            shifts = (np.asarray(moved) - side + 180.0) % 360.0 - 180.0
+            shifts = shifts[np.isfinite(shifts)]
+            sides.append(side + (float(outermost(shifts)) if shifts.size else 0.0))
+        west, east = sides
+        is_whole = box == (-180.0, 180.0)
+        return box if is_whole else (_wrapped(west), _wrapped(east))
+
+    def _add_projected(self, bounds: Boxes) -> None:
+        total = Bounds(
+            xmin=float(bounds[:, 0].min()),
+            ymin=float(bounds[:, 1].min()),
+            xmax=float(bounds[:, 2].max()),
+            ymax=float(bounds[:, 3].max()),
+        )
+        try:
+            around = lonlat_bounds(total, self._crs)
+        except BoundsImplausible:
+            return
+        width = (around.east - around.west) % 360.0
+        if width < _NARROW and (around.west, around.east) != (-180.0, 180.0):
+            self._arcs.add(np.array([around.west]), np.array([around.west + width]))
+        else:
+            self._arcs.add(*self._longitudes_of_boxes(bounds))
+
+    def _longitudes_of_boxes(
+        self, bounds: Boxes
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return west and east of each box. A box round a pole has all longitudes."""
+        to_wgs84 = Transformer.from_crs(self._crs, _GEODETIC, always_xy=True)
+        low, size = bounds[:, None, :2], bounds[:, None, 2:] - bounds[:, None, :2]
+        points = (low + size * _AROUND[None]).reshape(-1, 2)
+        longitudes = np.asarray(
+            to_wgs84.transform(points[:, 0], points[:, 1], errcheck=False)[0]
+        ).reshape(len(bounds), len(_AROUND))
+        # Corners outside the map of the world have no position.
+        is_known = np.isfinite(longitudes)
+        rows = is_known.any(axis=1)
+        longitudes, is_known = longitudes[rows], is_known[rows]
+        first = np.take_along_axis(longitudes, np.argmax(is_known, axis=1)[:, None], axis=1)
+        longitudes = np.where(is_known, longitudes, first)
+        steps = (np.diff(longitudes, axis=1) + 180.0) % 360.0 - 180.0
+        offsets = np.hstack([np.zeros((len(steps), 1)), np.cumsum(steps, axis=1)])
+        west = longitudes[:, 0] + offsets.min(axis=1)
+        east = longitudes[:, 0] + offsets.max(axis=1)
+        is_round_a_pole = np.abs(offsets[:, -1]) > 180.0
+        return np.where(is_round_a_pole, -180.0, west), np.where(is_round_a_pole, 180.0, east)
 
 
 def row_bounds(wkb: pa.Array, types: WkbTypes) -> RowBounds:
@@ -77,7 +172,7 @@ def sampled_extent(bounds: RowBounds, crs: CRS) -> Bounds | None:
     if not len(bounds):
         return None
     if crs.is_geographic:
-        degrees = np.abs(bounds * _degrees_per_unit(crs))
+        degrees = np.abs(bounds * degrees_per_unit(crs))
         is_possible = (degrees[:, [1, 3]] <= 90 + DEGREE_TOLERANCE).all(axis=1) & (
             degrees[:, [0, 2]] <= _MAX_LONGITUDE
         ).all(axis=1)
@@ -97,7 +192,7 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
     """
     if crs.is_geographic:
         south, north, west, east = (
-            v * _degrees_per_unit(crs) for v in (bounds.ymin, bounds.ymax, bounds.xmin, bounds.xmax)
+            v * degrees_per_unit(crs) for v in (bounds.ymin, bounds.ymax, bounds.xmin, bounds.xmax)
         )
         if min(south, -north) < -90 - DEGREE_TOLERANCE or min(west, -east) < -_MAX_LONGITUDE:
             raise BoundsImplausible(
@@ -156,11 +251,6 @@ def _formatted(bounds: Bounds) -> str:
 
 def _no_position(bounds: Bounds, crs: CRS) -> str:
     return f"PROJ finds no position on Earth for {_formatted(bounds)} in {crs.name}."
-
-
-def _degrees_per_unit(crs: CRS) -> float:
-    """Return the size of the unit of the CRS in degrees: 1 for degrees, 0.9 for grads."""
-    return math.degrees(crs.axis_info[0].unit_conversion_factor)
 
 
 def _wrapped(longitude: float) -> float:

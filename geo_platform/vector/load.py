@@ -10,7 +10,7 @@ Called by `layers.py`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from geo_platform.contracts.vector import (
 from geo_platform.errors import GeometryMixed
 from geo_platform.fingerprint import Recipe
 from geo_platform.grid import Bounds
+from geo_platform.longitudes import degrees_per_unit
 from geo_platform.ports import (
     SILVER,
     FeatureDataset,
@@ -39,8 +40,8 @@ from geo_platform.ports import (
 from geo_platform.source.arrival import open_source
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.vector.clean_stream import CleanStream
-from geo_platform.vector.crs import srid_of
-from geo_platform.vector.extent import lonlat_bounds
+from geo_platform.vector.crs import horizontal, srid_of
+from geo_platform.vector.extent import DEGREE_TOLERANCE
 from geo_platform.vector.family_datasets import SUFFIX_OF, load_families, name_of_family
 from geo_platform.vector.feature_record import find_record, write_record
 from geo_platform.vector.field_names import GEOMETRY_COLUMN
@@ -194,6 +195,7 @@ def _load_planned(
         warnings=(
             *findings.values(),
             *dict.fromkeys(found for dataset in data.datasets for found in dataset.findings),
+            *_seam_findings(data),
         ),
         seconds=time.perf_counter() - started,
     )
@@ -300,8 +302,9 @@ def _message(
         ),
         repaired=rows.repaired,
         linearised=rows.linearised > 0,
+        cut=rows.cut,
         bounds=bounds,
-        lonlat_bounds=lonlat_bounds(bounds, crs),
+        lonlat_bounds=rows.extent.bounds(bounds),
         geometry_type=types.pop() if len(types) == 1 else ANY_GEOMETRY,
         dimension=plan.dimension,
         crs=plan.crs,
@@ -318,6 +321,26 @@ def _message(
         layer=data.profiled.layer,
         layer_suffix=data.profiled.layer_suffix,
     )
+
+
+def _seam_findings(data: _LoadedData) -> Iterator[Finding]:
+    plan, rows, bounds = data.plan, data.rows, data.bounds
+    if rows.cut:
+        yield Finding(
+            code="CUT_AT_SEAM",
+            message=f"{rows.cut:,} rows cross the edge of {CRS.from_wkt(plan.crs.wkt).name} and "
+            "were cut there into parts.",
+        )
+    crs = horizontal(CRS.from_wkt(plan.crs.wkt))
+    if crs.is_geographic:
+        limit = 180.0 / degrees_per_unit(crs)
+        if bounds.xmin < -limit - DEGREE_TOLERANCE or bounds.xmax > limit + DEGREE_TOLERANCE:
+            yield Finding(
+                code="LONGITUDES_BEYOND_180",
+                message=f"Longitudes from {bounds.xmin:g} to {bounds.xmax:g} are kept as they are "
+                "in the source; set target_crs to the CRS of the dataset to bring them to "
+                f"{-limit:g}..{limit:g}.",
+            )
 
 
 def _dataset(plan: FeaturePlan, family: Family | None, dataset: FeatureDataset) -> LoadedDataset:

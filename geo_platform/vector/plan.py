@@ -57,7 +57,8 @@ class FeaturePlan:
     the rows of each family become a dataset of their own (`family_datasets.py`), and `families` are
     those that the profile found. `mixed_geometry` is what happens to a row of another family; it is
     never `auto`. `dimension` is "xy" or "xyz". `crs` is the published CRS; `simplify_tolerance` and
-    `quantize_grid` are in its units. `reasons` are sentences for people.
+    `quantize_grid` are in its units. `cuts_at_seam` is whether rows are cut where they cross the
+    seam of `crs`. `reasons` are sentences for people.
     """
 
     dataset: str
@@ -70,6 +71,7 @@ class FeaturePlan:
     source_crs: SpatialReference
     crs: SpatialReference
     was_reprojected: bool
+    cuts_at_seam: bool
     simplify_tolerance: float | None
     quantize_grid: float | None
     batch_rows: int
@@ -140,6 +142,9 @@ def plan_features(
         source_crs=profile.crs,
         crs=crs,
         was_reprojected=was_reprojected,
+        # A requested CRS of degrees has longitudes in -180..180, also if the source has it already.
+        cuts_at_seam=was_reprojected
+        or (options.target_crs is not None and CRS.from_wkt(crs.wkt).is_geographic),
         simplify_tolerance=options.simplify_tolerance,
         quantize_grid=options.quantize_grid,
         batch_rows=min(options.chunk_size, _MAX_BATCH_ROWS),

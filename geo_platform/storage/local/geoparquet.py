@@ -43,6 +43,7 @@ from geo_platform.storage.local.geoparquet_order import (
     BBOX_COLUMN,
     Spool,
     spool_batches,
+    stated_bounds,
     write_in_order,
 )
 
@@ -198,13 +199,20 @@ def read_back(path: Path, spool: Spool, target: FeatureTarget) -> Bounds:
         ) from error
     bbox = geo["columns"][target.geometry_column]["bbox"]
     half = len(bbox) // 2
-    bounds = Bounds(xmin=bbox[0], ymin=bbox[1], xmax=bbox[half], ymax=bbox[half + 1])
-    stated_bounds = np.array(bounds.xyxy)
+    xmin, xmax = bbox[0], bbox[half]
+    if xmin > xmax:  # across the antimeridian
+        xmin, xmax = float(spool.total_bounds[0]), float(spool.total_bounds[2])
+    bounds = Bounds(xmin=xmin, ymin=bbox[1], xmax=xmax, ymax=bbox[half + 1])
+    found_bounds = np.array(bounds.xyxy)
     is_covered = bool(
-        (box_union[:2] <= stated_bounds[:2]).all() and (box_union[2:] >= stated_bounds[2:]).all()
+        (box_union[:2] <= found_bounds[:2]).all() and (box_union[2:] >= found_bounds[2:]).all()
     )
-    is_close = np.allclose(box_union, stated_bounds, rtol=1e-6, atol=1e-30)
-    if rows != spool.rows or columns != target.schema.names or not (is_covered and is_close):
+    is_close = np.allclose(box_union, found_bounds, rtol=1e-6, atol=1e-30)
+    states_bounds = np.array_equal(
+        stated_bounds(spool), [bbox[0], bbox[1], bbox[half], bbox[half + 1]]
+    )
+    is_same = rows == spool.rows and columns == target.schema.names and states_bounds
+    if not (is_same and is_covered and is_close):
         raise StoreUnavailable(
             f"{target.dataset} was not read back as it was written: {rows:,} rows of "
             f"{spool.rows:,}.",

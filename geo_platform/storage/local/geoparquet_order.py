@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
 
+from geo_platform.longitudes import LongitudesOfRows, degrees_per_unit
 from geo_platform.ports import FeatureTarget
 from geo_platform.storage.local.hilbert_sort import SIZE_COLUMN, sorted_tables
 
@@ -49,9 +50,11 @@ class Spool:
 
     `size_bytes` is the sum of the row sizes, `total_bounds` are xmin, ymin, xmax, ymax, `z_range`
     is (lowest, highest) of the finite heights, and `types` holds (shapely type id, has Z) pairs.
+    `longitudes` are those of the rows in a geographic CRS, None in any other CRS.
     """
 
     path: Path
+    longitudes: LongitudesOfRows | None = None
     rows: int = 0
     size_bytes: int = 0
     total_bounds: BoxArray = field(
@@ -66,7 +69,7 @@ def spool_batches(batches: Iterable[pa.RecordBatch], target: FeatureTarget, path
 
     Raises what `batches` raises.
     """
-    spool = Spool(path)
+    spool = Spool(path, longitudes=_longitudes(target))
     schema = target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).append(
         pa.field(SIZE_COLUMN, pa.int64())
     )
@@ -96,6 +99,8 @@ def _measure(
     boxes = np.asarray(shapely.bounds(geometries), dtype=np.float64)
     spool.total_bounds[:2] = np.minimum(spool.total_bounds[:2], boxes[:, :2].min(axis=0))
     spool.total_bounds[2:] = np.maximum(spool.total_bounds[2:], boxes[:, 2:].max(axis=0))
+    if spool.longitudes is not None:
+        spool.longitudes.add(boxes, geometries)
     has_z = shapely.has_z(geometries)
     spool.types |= {
         (int(kind), bool(z))
@@ -137,7 +142,7 @@ def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
 
     A row group has at most 65,536 rows and about 32 MB. The spool file is deleted.
     """
-    schema = file_schema(target, spool.types, spool.total_bounds, spool.z_range)
+    schema = file_schema(target, spool.types, stated_bounds(spool), spool.z_range)
     with pq.ParquetWriter(
         path,
         schema,
@@ -152,6 +157,23 @@ def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
             writer.write_table(
                 table.drop_columns([SIZE_COLUMN]).cast(schema), row_group_size=GROUP_ROWS
             )
+
+
+def stated_bounds(spool: Spool) -> BoxArray:
+    """Return the bounds that the file states, with xmin > xmax across the antimeridian.
+
+    GeoParquet follows RFC 7946, section 5.2, in a geographic CRS.
+    """
+    bounds = spool.total_bounds.copy()
+    box = None if spool.longitudes is None else spool.longitudes.crossing()
+    if box is not None:
+        bounds[[0, 2]] = box
+    return bounds
+
+
+def _longitudes(target: FeatureTarget) -> LongitudesOfRows | None:
+    crs = CRS.from_wkt(target.crs.wkt)
+    return LongitudesOfRows(degrees_per_unit(crs)) if crs.is_geographic else None
 
 
 def _dictionary_columns(target: FeatureTarget) -> list[str]:
@@ -172,7 +194,8 @@ def geo_metadata(
 ) -> dict[str, Any]:
     """Return the value of the `geo` key of the file's metadata.
 
-    `types` are the (shapely type id, has Z) pairs that occur. `bounds` are xmin, ymin, xmax, ymax.
+    `types` are the (shapely type id, has Z) pairs that occur. `bounds` are xmin, ymin, xmax, ymax,
+    with xmin > xmax across the antimeridian.
     `z_range` is (lowest, highest), with lowest > highest if there are no heights.
     """
     low, high = [float(value) for value in bounds[:2]], [float(value) for value in bounds[2:]]

@@ -191,6 +191,7 @@ def make_features(objects: FolderStore) -> Callable[..., FeaturesLoaded]:
             "rejected": 2,
             "reject_reasons": (RejectReason(reason="no geometry", rows=2),),
             "repaired": 1,
+            "cut": 0,
             "linearised": False,
             "bounds": Bounds(xmin=4.0, ymin=50.0, xmax=5.0, ymax=51.0),
             "lonlat_bounds": LonLatBounds(west=4.0, south=50.0, east=5.0, north=51.0),

@@ -156,7 +156,7 @@ def test_sources_of_another_table_are_not_listed(
     ] == ["b.gpkg"]
 
 
-def test_joined_bounds_across_the_antimeridian_have_all_longitudes(
+def test_joined_bounds_across_the_antimeridian_go_round_by_the_shorter_way(
     load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
     publish(load("a.gpkg", "v1", 10), run_id="run-1")
@@ -167,7 +167,7 @@ def test_joined_bounds_across_the_antimeridian_have_all_longitudes(
         lonlat_bounds=LonLatBounds(west=170.0, south=-10.0, east=-170.0, north=10.0),
     )
     publish(crossing, run_id="run-2")
-    assert published(catalog)["bbox"] == [-180.0, -10.0, 180.0, 51.0]
+    assert published(catalog)["bbox"] == [4.0, -10.0, -170.0, 51.0]
 
 
 def test_the_same_append_is_unchanged_only_while_its_table_is_the_published_one(

@@ -44,6 +44,7 @@ def plan(target: str = "EPSG:4326") -> FeaturePlan:
         dimension="xy",
         source_crs=source,
         crs=reference(CRS.from_user_input(target), "user"),
+        cuts_at_seam=True,
         was_reprojected=target != "EPSG:4326",
         simplify_tolerance=None,
         quantize_grid=None,
