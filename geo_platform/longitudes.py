@@ -17,6 +17,8 @@ Longitudes = npt.NDArray[np.float64]
 # Shape (rows, 4): xmin, ymin, xmax, ymax.
 Boxes = npt.NDArray[np.float64]
 
+# The width in degrees above which parts of a geometry may be neighbours over the antimeridian.
+HALF_TURN = 180.0
 # Rounding errors of coordinates on the antimeridian, in degrees.
 _TOLERANCE = 1e-9
 # A box over the antimeridian is used only if it is this many degrees narrower than the other one.
@@ -74,7 +76,7 @@ class LongitudesOfRows:
 
     def add(self, bounds: Boxes, geometries: npt.NDArray[np.object_]) -> None:
         """Add rows by their bounds; of wide rows, the bounds of each part are used."""
-        boxes = part_boxes(bounds, geometries, self._per_unit)
+        boxes = part_boxes(bounds, geometries, HALF_TURN / self._per_unit)
         self._arcs.add(boxes[:, 0] * self._per_unit, boxes[:, 2] * self._per_unit)
 
     def crossing(self) -> tuple[float, float] | None:
@@ -90,15 +92,12 @@ def degrees_per_unit(crs: CRS) -> float:
     return math.degrees(crs.axis_info[0].unit_conversion_factor)
 
 
-def part_boxes(
-    bounds: Boxes, geometries: npt.NDArray[np.object_], degrees_per_unit: float
-) -> Boxes:
-    """Return the bounds of rows in a geographic CRS; of a wide row, those of each of its parts.
+def part_boxes(bounds: Boxes, geometries: npt.NDArray[np.object_], widest: float) -> Boxes:
+    """Return the bounds of rows; of a row wider than `widest`, those of each of its parts.
 
-    A row is wide from 180 degrees of longitude: a geometry that was cut at the antimeridian has
-    parts on both sides of it.
+    A geometry that was cut at the antimeridian has parts on both sides of it.
     """
-    is_wide = (bounds[:, 2] - bounds[:, 0]) * degrees_per_unit > 180.0
+    is_wide = bounds[:, 2] - bounds[:, 0] > widest
     if not is_wide.any():
         return bounds
     parts = shapely.get_parts(shapely.get_parts(geometries[is_wide]))

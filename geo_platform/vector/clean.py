@@ -19,7 +19,7 @@ import shapely
 from pyproj import CRS
 
 from geo_platform.errors import GeometryMixed
-from geo_platform.longitudes import part_boxes
+from geo_platform.longitudes import HALF_TURN, part_boxes
 from geo_platform.vector.crs import reproject
 from geo_platform.vector.extent import DEGREE_TOLERANCE
 from geo_platform.vector.field_types import convert_column
@@ -47,6 +47,8 @@ REJECTED_SCHEMA = pa.schema(
 # Types that Shapely cannot hold, such as PolyhedralSurface and TIN.
 _UNSUPPORTED_CODES = [code for code in OGC_NAMES if code > 7 and code not in CURVE_CODES]
 _COLLECTION_TYPE_ID = 7
+# A quarter of the equator.
+_WIDE_M = 1e7
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class CleanedBatch:
     """The rows of one batch: `clean` in the schema of the plan, `rejected` in REJECTED_SCHEMA.
 
     `repaired` counts the clean rows whose geometry was made valid, `cut` those that were cut along
-    the seam of the published CRS. `boxes` are the bounds of the clean rows in the published CRS, or
-    in degrees those of each part of a wide row (`longitudes.part_boxes`).
-    `source_bounds` is the extent of the clean rows in the CRS of the source: xmin, ymin, xmax, ymax,
-    NaN if there are none.
+    the seam of the published CRS. `boxes` are the bounds of the clean rows in the published CRS,
+    and of each part of very wide rows (`longitudes.part_boxes`).
+    `source_bounds` is the extent of the clean rows in the CRS of the source: xmin, ymin, xmax,
+    ymax, NaN if there are none.
     """
 
     clean: pa.RecordBatch
@@ -342,8 +344,16 @@ def _boxes(
     good = checks.good
     if not good.all():
         bounds, geometries = bounds[good], geometries[good]
-    per_unit = _degrees_per_unit(plan.crs.wkt)
-    return bounds if per_unit is None else part_boxes(bounds, geometries, per_unit)
+    return part_boxes(bounds, geometries, _widest_box(plan.crs.wkt))
+
+
+@lru_cache(maxsize=8)
+def _widest_box(wkt: str) -> float:
+    """Return the width, in units of the CRS, above which the boxes of a row's parts are used."""
+    per_unit = _degrees_per_unit(wkt)
+    return (
+        _WIDE_M / metres_per_unit(CRS.from_wkt(wkt)) if per_unit is None else HALF_TURN / per_unit
+    )
 
 
 def _repair_and_generalise(
