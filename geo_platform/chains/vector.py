@@ -122,6 +122,8 @@ def _preview(
     ]
     fields = {"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"}
     source_facts = profiled.model_dump(mode="json", include=fields)
+    if profiled.other_layers:
+        source_facts["layer"] = ", ".join(layer.layer for layer in every_profile(profiled))
     source_facts["crs"] = profiled.crs.authority_code or profiled.crs.wkt
     steps = [
         {
