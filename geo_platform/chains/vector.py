@@ -133,10 +133,10 @@ def _preview(
             "crs": plan.crs.authority_code or plan.crs.wkt,
             "was_reprojected": plan.was_reprojected,
             "fields": [field.model_dump(mode="json") for field in plan.fields],
-            "reasons": list(plan.reasons),
+            "reasons": list(plan.reasons) if position == 0 else [],
         }
         for plan in plans
-        for dataset, geometry_type in planned_datasets(plan)
+        for position, (dataset, geometry_type) in enumerate(planned_datasets(plan))
     ]
     if not _is_appended(options):
         return Preview(source_facts, steps)

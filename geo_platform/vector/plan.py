@@ -114,8 +114,8 @@ def plan_features(
     dimension = "xyz" if source_has_z and options.dimension is Dimension.keep else "xy"
     crs, was_reprojected, crs_reason = _published_crs(profile, options, dimension)
     reasons = [
-        f"The dataset is named {dataset}, "
-        f"{'as requested' if options.table_name else 'after the object'}.",
+        f"{'The names of the datasets begin with' if geometry.is_split else 'The dataset is named'}"
+        f" {dataset}, {'as requested' if options.table_name else 'after the object'}.",
         geometry.reason,
         _dimension_reason(source_has_z, dimension),
         crs_reason,
