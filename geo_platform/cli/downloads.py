@@ -13,13 +13,14 @@ import ssl
 import threading
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message as Headers
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from rich.console import Console
@@ -232,7 +233,7 @@ class _Download:
             host, port, timeout=timeout, context=ssl.create_default_context()
         )
         if tunnel is not None:
-            connection.set_tunnel(*tunnel)
+            connection.set_tunnel(*tunnel, headers=_authorization(by_proxy))
         return connection
 
     def _answer(self, connection: http.client.HTTPConnection, url: str) -> http.client.HTTPResponse:
@@ -288,6 +289,11 @@ class _Download:
                     raise self._too_slow()
         if self.deadline.remaining_s <= 0:
             raise self._too_slow()
+        if _is_web_page(path):
+            raise SourceUnreadable(
+                f"{self.address.shown} is a web page, not a file.",
+                remedy=f"Type the address of the file itself, or {_BY_HAND}",
+            )
         if expected is not None and received < expected:
             raise SourceTruncated(
                 f"{self.address.shown}: the connection ended after {received} of {expected} bytes.",
@@ -346,6 +352,20 @@ class _Download:
             f"{self.address.shown} cannot be downloaded: {reason}.",
             remedy=f"Check the address and the network connection, or {_BY_HAND}",
         )
+
+
+def _authorization(proxy: SplitResult | None) -> dict[str, str]:
+    """Return the header for a proxy whose address has a user and a password."""
+    if proxy is None or proxy.username is None:
+        return {}
+    login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(login.encode()).decode()}"}
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype html", b"<html"))
 
 
 def file_name(headers: Headers, typed: str, answered: str) -> str:

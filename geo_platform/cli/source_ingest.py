@@ -9,6 +9,7 @@ Called by `cli/commands/demo.py` and `cli/commands/ingest.py`.
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,8 +29,9 @@ from geo_platform.cli.requests import SourceRequest
 from geo_platform.cli.sources import Candidate, with_known_key
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
-from geo_platform.ports import BRONZE
+from geo_platform.ports import BRONZE, UPLOAD_ORIGIN, ObjectStore
 from geo_platform.runs import RunReport, RunRequest
+from geo_platform.source.sidecars import all_sidecars
 from geo_platform.storage.local.source_files import upload_file
 
 _NO_TAGS: Mapping[str, str] = {}
@@ -90,7 +92,22 @@ def _upload(
     """Put the file and its sidecars into the store, and run the first stage of the chain."""
     for key, path in reversed(candidate.files.items()):  # the sidecars first
         upload_file(application.objects, path, BRONZE, key)
+    if candidate.path is not None:
+        _remove_sidecars_that_are_gone(candidate.key, candidate.path, application.objects)
     return chain.receive(application.objects, candidate.key, options)
+
+
+def _remove_sidecars_that_are_gone(key: str, path: Path, objects: ObjectStore) -> None:
+    """Remove uploaded sidecars whose file no longer exists; they would still count."""
+    folder, _, name = key.rpartition("/")
+    listed = [
+        stored.reference.key
+        for stored in objects.list(BRONZE, f"{folder}/{name.partition('.')[0]}")
+    ]
+    for sidecar in all_sidecars(key, listed):
+        is_gone = name == path.name and not path.with_name(sidecar.rpartition("/")[2]).exists()
+        if is_gone and UPLOAD_ORIGIN in objects.stat(BRONZE, sidecar).metadata:
+            objects.delete(BRONZE, sidecar)
 
 
 def _published_before(

@@ -41,8 +41,8 @@ Fetch = Callable[[WebAddress], Path]
 
 # Query parameters of signed URLs, which differ each time a URL of the same file is signed.
 _SIGNATURE = re.compile(
-    r"(?i)x-(amz|goog)-.*|s(v|t|e|r|p|s|ig|ks?[a-z]*|pr|tart|ip|rt)|skoid|sktid|signature|expires"
-    r"|key-pair-id|policy|awsaccesskeyid|googleaccessid"
+    r"(?i)x-(amz|goog)-.*|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
+    r"|sig|s[vterps]|spr|sip|srt|sk[tesv]|skoid|sktid"
 )
 _SIGNED = re.compile(r"(?i)(^|&)(x-amz-signature|x-goog-signature|sig|signature)=")
 
@@ -53,8 +53,8 @@ class Candidate:
 
     `shown` is the name to print, `key` the key in the store. `path` is the local file, or None if
     the object is in the store already; `sidecars` has the local files by key. `error` is why the
-    source cannot be used. `named_as` is the path or key from which default names are made.
-    `earlier_key` is the key that older versions gave the file.
+    source cannot be used. `earlier_key` is the key that older versions gave the file. `web_name` is
+    the host, the last folder and the name of a download.
     """
 
     shown: str
@@ -64,10 +64,12 @@ class Candidate:
     container: str = BRONZE
     error: PlatformError | None = None
     earlier_key: str | None = None
+    web_name: str | None = None
 
     @property
     def named_as(self) -> str:
-        return self.path.as_posix() if self.path is not None else self.key
+        """The path or key from which default names are made."""
+        return self.web_name or (self.path.as_posix() if self.path is not None else self.key)
 
     @property
     def name(self) -> str:
@@ -214,7 +216,14 @@ def with_known_key(candidate: Candidate, objects: ObjectStore) -> Candidate:
 
 def _downloaded(address: WebAddress, path: Path) -> Candidate:
     key = keyed("web", _place_of(address.url), key_name(path.name))
-    return Candidate(address.shown, key, path)
+    parts = urlsplit(address.url)
+    folder = parts.path.rpartition("/")[0].rpartition("/")[2]
+    return Candidate(
+        address.shown,
+        key,
+        path,
+        web_name="/".join(filter(None, (parts.hostname, folder, path.name))),
+    )
 
 
 def _place_of(url: str) -> bytes:

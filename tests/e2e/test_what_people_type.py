@@ -4,17 +4,28 @@ import gzip
 import json
 import os
 import shutil
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pyproj import CRS
+from rich.console import Console
 
-from geo_platform.settings import Profile
+from geo_platform.cli.addresses import WebAddress
+from geo_platform.cli.downloads import downloads
+from geo_platform.settings import Profile, Settings
 from tests.support import outputs
 from tests.support.command import SAMPLES, Ended
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
@@ -167,6 +178,21 @@ def test_a_link_to_a_shapefile_finds_the_parts_of_the_file(
     assert outputs.frame(embedded, home, ended.lines[0])["name"].tolist() == ["a"]
 
 
+def test_a_sidecar_that_was_removed_no_longer_counts(
+    tmp_path: Path, embedded: ProfileUnderTest
+) -> None:
+    grid = "ncols 2\nnrows 2\nxllcorner 600000\nyllcorner 5200000\ncellsize 10\n1 2\n3 4\n"
+    path = tmp_path / "grid.asc"
+    path.write_text(grid)
+    (tmp_path / "grid.prj").write_text(CRS.from_epsg(32632).to_wkt("WKT1_ESRI"))
+    home = tmp_path / "home"
+    ingest = partial(geo_platform_here, "ingest", "--json", path, home=home, extra={})
+    assert _told(ingest()) == [("published", None)]
+    (tmp_path / "grid.prj").unlink()
+    assert _told(ingest()) == [("refused", "CRS_MISSING")]
+    assert [key.rpartition("/")[2] for key in _keys(embedded, home)] == ["grid.asc"]
+
+
 def test_a_file_that_was_ingested_under_its_absolute_path_keeps_that_key(
     tmp_path: Path, embedded: ProfileUnderTest
 ) -> None:
@@ -278,6 +304,8 @@ class _Server(BaseHTTPRequestHandler):
                 self._drip(b"x")
             case "silent":
                 threading.Event().wait(3)
+            case "page":
+                self._send(b"\n<!DOCTYPE html><html></html>", {})
             case "absent.tif":
                 self._head(404, {"Content-Length": "0"})
             case "private.tif":
@@ -310,14 +338,22 @@ class _Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
+    with _serving(tmp_path) as listening:
+        yield f"http://127.0.0.1:{listening.server_port}"
+
+
+@contextmanager
+def _serving(tmp_path: Path, tls: ssl.SSLContext | None = None) -> Iterator[ThreadingHTTPServer]:
     class Handler(_Server):
         content = _write(tmp_path / "served" / "points.geojson").read_bytes()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        if tls is not None:
+            listening.socket = tls.wrap_socket(listening.socket, server_side=True)
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listening.server_port}"
+            yield listening
         finally:
             listening.shutdown()
             thread.join()
@@ -367,6 +403,7 @@ def test_an_address_is_downloaded_and_found_again(
         ("loop", "SOURCE_UNREADABLE"),
         ("insecure", "SOURCE_UNREADABLE"),
         ("private.tif", "SOURCE_UNREADABLE"),
+        ("page/a.tif", "SOURCE_UNREADABLE"),
         ("short/a.geojson", "SOURCE_TRUNCATED"),
         ("files/large.geojson", "PARAMETER_INVALID"),
         ("endless/a.geojson", "PARAMETER_INVALID"),
@@ -401,6 +438,70 @@ def test_a_slow_download_ends_within_its_time(
     (line,) = ended.lines
     assert line["error"]["code"] == "TIME_EXCEEDED"
     assert "GEO_PLATFORM_DOWNLOAD_MINUTES" in line["error"]["remedy"]
+
+
+def _certificate(folder: Path) -> Path:
+    """Make a certificate of `localhost` that is its own authority, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "localhost.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def test_https_is_used_with_a_valid_certificate_and_is_not_left(
+    tmp_path: Path, embedded: ProfileUnderTest, server: str
+) -> None:
+    pem = _certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with _serving(tmp_path, context) as listening:
+        address = f"https://localhost:{listening.server_port}"
+
+        def planned(way: str, **environment: str) -> dict[str, Any]:
+            ended = geo_platform_here(
+                "plan", "--json", f"{address}/{way}", home=tmp_path / "home", extra=environment
+            )
+            return dict(ended.lines[0])
+
+        trusted = {"SSL_CERT_FILE": str(pem)}
+        assert planned("files/points.geojson", **trusted)["format"] == "geojson"
+        assert planned("moved/also.geojson", **trusted)["format"] == "geojson"
+        insecure = planned("insecure", **trusted)["error"]
+        assert (insecure["code"], "not https" in insecure["message"]) == ("SOURCE_UNREADABLE", True)
+        untrusted = planned("files/points.geojson")["error"]
+        assert untrusted["code"] == "SOURCE_UNREADABLE"
+        assert "certificate" in untrusted["message"]
+
+
+def test_the_progress_of_a_download_is_shown(tmp_path: Path, server: str) -> None:
+    shown = StringIO()
+    console = Console(file=shown, force_terminal=True, width=120)
+    with downloads(Settings(home=tmp_path), None, console) as fetch:
+        path = fetch(WebAddress(f"{server}/files/points.geojson"))
+        assert path.name == "points.geojson"
+    assert "points.geojson" in shown.getvalue()
+    assert not path.exists()
 
 
 def test_no_server_answers(tmp_path: Path, embedded: ProfileUnderTest) -> None:
