@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable
 from geo_platform.ports import UPLOAD_ORIGIN, StoredObject
+from geo_platform.storage.azure.names import check_new_key
 from geo_platform.storage.local.folder import FolderStore
-from geo_platform.storage.local.source_files import upload_file
+from geo_platform.storage.local.source_files import (
+    key_of_sidecar,
+    local_key,
+    resolved_path,
+    upload_file,
+)
 
 
 @pytest.fixture
@@ -140,3 +148,45 @@ def test_a_path_that_is_no_file_is_refused(store: FolderStore, tmp_path: Path) -
     with pytest.raises(SourceUnreadable):
         upload_file(store, tmp_path, "bronze", "a.tif")
     assert list(store.list("bronze")) == []
+
+
+_NAMES = st.binary(min_size=1, max_size=255).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"0")))
+_FILE_NAMES = _NAMES.map(lambda name: name.replace("/", "_")).filter(lambda n: n not in (".", ".."))
+
+
+@given(_FILE_NAMES, _FILE_NAMES)
+def test_every_file_name_has_a_key_of_its_own_that_each_store_accepts(
+    name: str, other: str
+) -> None:
+    path = Path("/home/anna/data", name)
+    key = local_key(path)
+    assert check_new_key(key) == key
+    assert "anna" not in key.rpartition("/")[0]
+    assert (local_key(Path("/home/anna/data", other)) == key) is (other == name)
+    assert local_key(Path("/home/bert/data", name)) != key
+    sidecar = key_of_sidecar(path, key, Path("/home/anna/data", f"{name}.aux.xml"))
+    assert sidecar == f"{check_new_key(key)}.aux.xml"
+
+
+def test_a_sidecar_follows_the_changed_name_of_its_source() -> None:
+    path = Path("/data/back\\slash.shp")
+    key = local_key(path)
+    assert key.endswith("/back_slash.shp")
+    sidecar = key_of_sidecar(path, key, Path("/data/BACK\\SLASH.DBF"))
+    assert sidecar == key.removesuffix(".shp") + ".DBF"
+
+
+def test_links_are_resolved_except_into_hidden_folders(tmp_path: Path) -> None:
+    (tmp_path / "data" / ".dvc").mkdir(parents=True)
+    (tmp_path / "data" / "a.tif").touch()
+    (tmp_path / "data" / ".dvc" / "0123").touch()
+    (tmp_path / "linked").symlink_to("data")
+    (tmp_path / "link.tif").symlink_to("linked/a.tif")
+    (tmp_path / "data" / "b.tif").symlink_to(".dvc/0123")
+    (tmp_path / "loop.tif").symlink_to("loop.tif")
+    real = tmp_path / "data" / "a.tif"
+    assert resolved_path(tmp_path / "link.tif") == real
+    assert resolved_path(tmp_path / "linked" / ".." / "data" / "a.tif") == real
+    assert resolved_path(tmp_path / "linked" / "b.tif") == tmp_path / "data" / "b.tif"
+    assert resolved_path(tmp_path / "data" / ".dvc" / "0123") == tmp_path / "data" / ".dvc" / "0123"
+    assert resolved_path(tmp_path / "loop.tif").name == "loop.tif"
