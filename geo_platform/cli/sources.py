@@ -239,10 +239,13 @@ def _place_of(url: str) -> bytes:
 
 
 def _stored(argument: str, address: StoreAddress, objects: ObjectStore) -> list[Candidate]:
-    """Return the candidate of an object of the store, or those below a key that ends with `/`."""
+    """Return the candidate of an object, or those below a key that is the name of a folder."""
     container, key = address.container, address.key
     if key and not key.endswith("/"):
-        return [Candidate(argument, key, container=container)]
+        is_folder = key_fault(key) is None and stat_or_none(objects, container, key) is None
+        if not is_folder or next(objects.list(container, f"{key}/"), None) is None:
+            return [Candidate(argument, key, container=container)]
+        key += "/"
     names = [stored.reference.key for stored in objects.list(container, key)]
     mains = [group.main for group in group_sources(names).sources]
     if not mains:

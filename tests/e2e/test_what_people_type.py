@@ -88,7 +88,9 @@ def test_every_path_of_a_file_is_one_object(
     monkeypatch.chdir(tmp_path)
     for typed in ("anna/link.geojson", "elsewhere", "~/data", "anna/work/..", f"bronze/{key}"):
         assert set(_told(ingest(typed))) == {("unchanged", None)}, typed
-    assert _told(ingest(f"az://bronze/{key}", "bronze/")) == [("unchanged", None)]
+    assert _told(ingest(f"az://bronze/{key}", "bronze/", "bronze/local", "az://bronze")) == [
+        ("unchanged", None)
+    ]
     assert _keys(profile, home) == [key]
     for typed in ("~/data", f"az://bronze/{key}"):
         planned = geo_platform_here("plan", "--json", typed, home=home, extra=profile.environment)
