@@ -93,21 +93,25 @@ def _upload(
     for key, path in reversed(candidate.files.items()):  # the sidecars first
         upload_file(application.objects, path, BRONZE, key)
     if candidate.path is not None:
-        _remove_sidecars_that_are_gone(candidate.key, candidate.path, application.objects)
+        _remove_sidecars_that_are_gone(candidate, candidate.path, application.objects)
     return chain.receive(application.objects, candidate.key, options)
 
 
-def _remove_sidecars_that_are_gone(key: str, path: Path, objects: ObjectStore) -> None:
+def _remove_sidecars_that_are_gone(candidate: Candidate, path: Path, objects: ObjectStore) -> None:
     """Remove uploaded sidecars whose file no longer exists; they would still count."""
-    folder, _, name = key.rpartition("/")
-    listed = [
-        stored.reference.key
-        for stored in objects.list(BRONZE, f"{folder}/{name.partition('.')[0]}")
-    ]
-    for sidecar in all_sidecars(key, listed):
-        is_gone = name == path.name and not path.with_name(sidecar.rpartition("/")[2]).exists()
-        if is_gone and UPLOAD_ORIGIN in objects.stat(BRONZE, sidecar).metadata:
-            objects.delete(BRONZE, sidecar)
+    folder, _, name = candidate.key.rpartition("/")
+    if name != path.name:
+        return  # the name was changed, so the names of sidecars cannot be compared
+    prefix = f"{folder}/{name.partition('.')[0]}"
+    listed = [stored.reference.key for stored in objects.list(BRONZE, prefix)]
+    for key in all_sidecars(candidate.key, listed):
+        is_gone = not path.with_name(key.rpartition("/")[2]).exists()
+        if (
+            is_gone
+            and key not in candidate.sidecars
+            and UPLOAD_ORIGIN in objects.stat(BRONZE, key).metadata
+        ):
+            objects.delete(BRONZE, key)
 
 
 def _published_before(

@@ -17,6 +17,7 @@ from typing import Any
 
 import geopandas as gpd
 import pytest
+import rasterio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -193,6 +194,16 @@ def test_a_sidecar_that_was_removed_no_longer_counts(
     (tmp_path / "grid.prj").unlink()
     assert _told(ingest()) == [("refused", "CRS_MISSING")]
     assert [key.rpartition("/")[2] for key in _keys(embedded, home)] == ["grid.asc"]
+    # A link has the sidecars beside it if the file that it leads to has none.
+    (tmp_path / "latest.asc").symlink_to("grid.asc")
+    (tmp_path / "latest.prj").write_text(CRS.from_epsg(32633).to_wkt("WKT1_ESRI"))
+    latest = geo_platform_here("ingest", "--json", tmp_path / "latest.asc", home=home, extra={})
+    assert _told(latest) == [("published", None)]
+    with (
+        outputs.output(embedded, home, latest.lines[0], ".tif") as path,
+        rasterio.open(path) as cog,
+    ):
+        assert cog.crs.to_epsg() == 32633
 
 
 def test_a_file_that_was_ingested_under_its_absolute_path_keeps_that_key(
