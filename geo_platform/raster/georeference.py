@@ -29,7 +29,7 @@ from geo_platform.raster.options import RasterProfileOptions
 AREA_SLACK_DEG = 20.0
 
 # Points per side at which the position by ground control points is noted.
-POSITIONS = 17
+POSITIONS = 5
 
 
 def source_crs(

@@ -49,7 +49,8 @@ class Grid:
     """A grid of pixels, and where they are in its CRS.
 
     `positions`: (x, y) of n x n points spread evenly over the grid, from corner to corner and row
-    by row, if ground control points place it; `transform` only approximates these.
+    by row, if ground control points place it; `transform` only approximates these. GDAL places a
+    grid by a polynomial of the third degree at most, so 5 x 5 points determine all others.
     """
 
     transform: Affine
@@ -61,15 +62,14 @@ class Grid:
         if not self.positions:
             return to_crs(self.transform, cols, rows)
         side = math.isqrt(len(self.positions))
-        lattice = np.reshape(self.positions, (side, side, 2))
-        right, down = cols / self.shape.cols * (side - 1), rows / self.shape.rows * (side - 1)
-        col = np.clip(np.floor(right).astype(np.intp), 0, side - 2)
-        row = np.clip(np.floor(down).astype(np.intp), 0, side - 2)
-        right, down = (right - col)[..., None], (down - row)[..., None]
-        above = lattice[row, col] * (1 - right) + lattice[row, col + 1] * right
-        below = lattice[row + 1, col] * (1 - right) + lattice[row + 1, col + 1] * right
-        found = above * (1 - down) + below * down
+        down, right = np.mgrid[0:side, 0:side].reshape(2, -1) / (side - 1)
+        factors, *_ = np.linalg.lstsq(_cubic_terms(right, down), np.array(self.positions))
+        found = _cubic_terms(cols / self.shape.cols, rows / self.shape.rows) @ factors
         return found[..., 0], found[..., 1]
+
+
+def _cubic_terms(x: Points, y: Points) -> Points:
+    return np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], axis=-1)
 
 
 @dataclass(frozen=True)
