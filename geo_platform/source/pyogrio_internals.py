@@ -12,7 +12,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from pyogrio import _err, _ogr, raw
+from pyogrio import _err, _geometry, _ogr, raw
+
+# wkbUnknown with the bit of Z (as an unsigned and as a signed number), M, and both.
+_UNKNOWN_WITH_Z_OR_M = (2**31, -(2**31), 2000, 3000)
 
 
 def register_drivers() -> None:
@@ -37,6 +40,17 @@ def captured_gdal_errors() -> Iterator[list[str]]:
     with _err.capture_errors():
         yield errors
         errors += [str(error) for error in _err._ERROR_STACK.get()]
+
+
+def accept_unknown_types_with_z() -> None:
+    """Let pyogrio describe layers whose declared type is "unknown with Z or M".
+
+    Needed because pyogrio knows "unknown" without Z only, and raises GeometryError for 3D GML with
+    a property called geometry, or a GeoPackage of the type GEOMETRY with Z (OGC 12-128, table 5).
+    Replaced by: these types in pyogrio's list of types.
+    """
+    for code in _UNKNOWN_WITH_Z_OR_M:
+        _geometry.GEOMETRY_TYPES[code] = "Unknown"
 
 
 def read_linearised_wkb(

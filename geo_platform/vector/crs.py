@@ -2,7 +2,7 @@
 
 A CRS is never guessed from coordinates. `geo_platform/crs.py` has the rules that rasters share.
 
-Used by `vector`.
+Used by `vector/sources` and `vector`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -87,6 +87,11 @@ def distinct_crs(texts: Iterable[str]) -> list[str]:
         if crs is None or not any(other and same_crs(crs, other) for other in distinct.values()):
             distinct[text] = crs
     return list(distinct)
+
+
+def is_known(text: str) -> bool:
+    """Return whether PROJ knows the CRS. A text that names a file counts as unknown."""
+    return _parsed(text) is not None
 
 
 def horizontal(crs: CRS) -> CRS:

@@ -45,6 +45,9 @@ from geo_platform.vector.sources.source_file import COUNT_IS_RELIABLE
 from geo_platform.wkb import wkb_types
 
 _READ_IN_PART = "parsed incompletely"
+# Formats for which the option encoding counts. All others are UTF-8.
+_HAS_ENCODING = (SourceFormat.shapefile, SourceFormat.csv)
+_SAVE_AS_UTF_8 = "Save the file as UTF-8, the encoding of its format."
 _DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 
 
@@ -102,8 +105,7 @@ def _stream_shapefile(
 def _stream_ogr(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
-    if profile.keeps_foreign_members:
-        source = with_foreign_members(source)
+    source = with_foreign_members(source, are_kept=profile.keeps_foreign_members)
     source, _ = with_links_resolved(source)
     source, _ = with_all_data(source)
     at = 0
@@ -190,6 +192,7 @@ def _check_text(batch: SourceBatch, profile: VectorProfiled, display_name: str) 
             raise FieldEncoding(
                 f"Field {profile.fields[position].name!r} of {display_name}, row {row}, cannot be "
                 f"decoded (encoding: {profile.encoding}).",
+                remedy=None if profile.source.format in _HAS_ENCODING else _SAVE_AS_UTF_8,
                 field=profile.fields[position].name,
                 row=row,
             ) from error

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
+from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
 from geo_platform.crs import names_file
 from geo_platform.errors import UnsupportedFormat
@@ -145,13 +146,16 @@ def scan_geojson(source: OpenableSource) -> GeoJsonFacts:
     return facts
 
 
-def with_foreign_members(source: OpenableSource) -> OpenableSource:
-    """Return the source with the option that reads foreign members of features as fields.
+def with_foreign_members(source: OpenableSource, *, are_kept: bool) -> OpenableSource:
+    """Return the source with the option that reads foreign members of features, or none of them.
 
     A foreign member replaces a property of the same name, and only the driver of GeoJSON documents
-    has the option.
+    has the option. By default it reads some members of STAC items.
     """
-    return replace(source, driver_options={**source.driver_options, "FOREIGN_MEMBERS": "ALL"})
+    if source.format is not SourceFormat.geojson:
+        return source
+    members = "ALL" if are_kept else "NONE"
+    return replace(source, driver_options={**source.driver_options, "FOREIGN_MEMBERS": members})
 
 
 class _NotJsonError(Exception):
@@ -276,9 +280,7 @@ def _inspect(value: dict[str, Any], facts: GeoJsonFacts) -> None:
         return
     if value.get("type") != "Feature" and ("coordinates" in value or "geometries" in value):
         value = {"type": "Feature", "geometry": value, "properties": {}}
-    texts = [_crs_text(value), *_geometry_crs(value, facts)]
-    stated = {text for text in texts if text is not None}
-    facts.crs.update(stated or [None])
+    facts.crs.update(set(_geometry_crs(value.get("geometry"), _crs_text(value), facts)))
     if "properties" not in value:
         # GDAL then reads the members of the feature as its properties.
         return
@@ -287,17 +289,20 @@ def _inspect(value: dict[str, Any], facts: GeoJsonFacts) -> None:
     facts.without_properties += bool(foreign) and not isinstance(value["properties"], dict)
 
 
-def _geometry_crs(value: dict[str, Any], facts: GeoJsonFacts) -> Iterator[str | None]:
-    geometries = [value.get("geometry")]
-    while geometries:
-        geometry = geometries.pop()
-        if not isinstance(geometry, dict):
-            continue
-        yield _crs_text(geometry)
-        foreign = _foreign(geometry, _GEOMETRY_MEMBERS)
-        facts.foreign_elsewhere.update(f"{name} of a geometry" for name in foreign)
-        parts = geometry.get("geometries")
-        geometries += parts if isinstance(parts, list) else []
+def _geometry_crs(geometry: Any, around: str | None, facts: GeoJsonFacts) -> Iterator[str | None]:
+    """Yield the `crs` of each geometry without parts. `around` is the `crs` of what holds it."""
+    if not isinstance(geometry, dict):
+        yield around
+        return
+    stated = _crs_text(geometry) or around
+    foreign = _foreign(geometry, _GEOMETRY_MEMBERS)
+    facts.foreign_elsewhere.update(f"{name} of a geometry" for name in foreign)
+    parts = geometry.get("geometries")
+    if not isinstance(parts, list) or not parts:
+        yield stated
+        return
+    for part in parts:
+        yield from _geometry_crs(part, stated, facts)
 
 
 def _foreign(value: dict[str, Any], known: frozenset[str]) -> list[str]:

@@ -18,12 +18,13 @@ from geo_platform.contracts.message import Finding
 from geo_platform.crs import names_file
 from geo_platform.errors import UnsupportedFormat
 from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.crs import is_known
 from geo_platform.vector.sources.source_file import copy_beside, open_bytes
 from geo_platform.vector.sources.xml_splice import (
     CHUNK_BYTES,
     TAG,
     Mapped,
-    closing_end,
+    element_end,
     mapped_source,
     parse,
 )
@@ -117,41 +118,57 @@ class GmlCrs:
         return tuple(sorted(known | ({""} if self.has_none else set())))
 
 
-def scan_crs(source: OpenableSource) -> dict[str, GmlCrs]:
-    """Return the CRSs of each layer, or nothing if GDAL determines the CRS correctly.
+@dataclass
+class GmlScan:
+    """What a GML text states of CRSs.
 
-    That is so if the whole file has at most one srsName.
+    `layers` is empty if the whole file has at most one srsName, which is then `only`: GDAL
+    determines the CRS correctly.
+    """
+
+    layers: dict[str, GmlCrs]
+    only: str | None
+
+    def stated(self, layer: str, gdal_crs: str | None) -> tuple[str, ...]:
+        """Return the CRSs of a layer as texts. GDAL puts a prefix before a name that repeats.
+
+        `gdal_crs` is the CRS that GDAL returns for the layer, or None.
+        """
+        if not self.layers:
+            if gdal_crs is not None or self.only is None or is_known(_plain_name(self.only)):
+                return ()
+            return (self.only,)
+        chosen = self.layers.get(layer) or self.layers.get(layer.split("_", 1)[-1])
+        found = [chosen] if chosen else self.layers.values()
+        return tuple(sorted({text for crs in found for text in crs.texts()}))
+
+
+def scan_crs(source: OpenableSource) -> GmlScan:
+    """Scan the whole text for srsNames.
+
     Raises UnsupportedFormat: a srsName names a file. GDAL would open it.
     Raises SourceTruncated, SourceUnreadable: the file cannot be read.
     """
-    names: set[bytes] = set()
+    found: set[bytes] = set()
     has_single_bytes = True
     with open_bytes(source) as stream:
         for text in _chunks(stream):
-            names.update(first or second for first, second in _SRS_NAME.findall(text))
+            found.update(first or second for first, second in _SRS_NAME.findall(text))
             has_single_bytes = has_single_bytes and b"\0" not in text
+    names = sorted(name.decode("utf-8", "replace") for name in found)
     layers: dict[str, GmlCrs] = {}
     if len(names) > 1 or not has_single_bytes:
         target = _CrsTarget()
         with open_bytes(source) as stream:
             parse(stream, target)
         layers = target.layers
-    found = [name.decode("utf-8", "replace") for name in names]
-    if any(
-        names_file(name) for name in [*found, *(n for crs in layers.values() for n in crs.stated)]
-    ):
+        names += [name for crs in layers.values() for name in crs.stated]
+    if any(names_file(name) for name in names):
         raise UnsupportedFormat(
             f"The CRS of {source.display_name} names a file, which is never opened.",
             remedy="Name the CRS by its code, for example EPSG:25832.",
         )
-    return layers
-
-
-def crs_of_layer(layers: dict[str, GmlCrs], name: str) -> tuple[str, ...]:
-    """Return the CRSs of a layer as texts. GDAL puts a prefix before a name that repeats."""
-    chosen = layers.get(name) or layers.get(name.split("_", 1)[-1])
-    found = [chosen] if chosen else layers.values()
-    return tuple(sorted({text for crs in found for text in crs.texts()}))
+    return GmlScan(layers, names[0] if names else None)
 
 
 def with_links_resolved(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding, ...]]:
@@ -321,7 +338,7 @@ class _LinkTarget:
     def end(self, tag: str) -> None:
         name, at = self._open.pop()
         if name is not None and name not in self.spans:
-            self.spans[name] = (at, closing_end(self._text, self.parser.CurrentByteIndex))
+            self.spans[name] = (at, element_end(self._text, at, self.parser.CurrentByteIndex))
 
     def close(self) -> None:
         return None

@@ -24,6 +24,7 @@ from geo_platform.vector.sources.xml_splice import (
     Edit,
     Mapped,
     closing_end,
+    element_end,
     mapped_source,
     parse,
     prefix_of,
@@ -51,7 +52,7 @@ _FOREIGN = re.compile(
     rb"(?:<%bExtendedData\b[^<>]*>|</%bData\s*>|</%bSchemaData\s*>)\s*"
     rb"<(?!/|!|%b(?:Data|SchemaData)\b)" % (_PREFIX, _PREFIX, _PREFIX, _PREFIX)
 )
-_LEFT = re.compile(rb"<%b(NetworkLink|ScreenOverlay|PhotoOverlay)\b" % _PREFIX)
+_LEFT = re.compile(rb"<%b(NetworkLink|ScreenOverlay|PhotoOverlay|SimpleArrayData)\b" % _PREFIX)
 
 
 def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding, ...]]:
@@ -81,7 +82,7 @@ def _findings(text: Mapped) -> tuple[Finding, ...]:
     if not counts:
         return ()
     listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
-    message = f"These elements are no features and are not published: {listed}."
+    message = f"These elements are not published: {listed}."
     return (Finding(code="KML_ELEMENTS_LEFT", message=message),)
 
 
@@ -113,7 +114,7 @@ class _Row:
     prefix: bytes
     values: list[tuple[str, str]] = field(default_factory=list)
     schema_names: set[str] = field(default_factory=set)
-    insert_at: int = 0
+    insert_at: Edit | None = None
     has_extended_data: bool = False
 
 
@@ -219,15 +220,18 @@ class _DataTarget:
             in_schema = local == "SimpleData"
             (self._schema_data[-1].values if in_schema else row.values).append(value)
         if within == 2 and self._path[-1] == "ExtendedData":
-            span = Edit(start, closing_end(self._text, at), b"")
+            span = Edit(start, element_end(self._text, start, at), b"")
             if local == "SchemaData":
                 self._schema_data[-1].span = span
             else:
                 self._removed.append(span)
-        if within == 1 and local == "ExtendedData" and at > start:
-            row.insert_at, row.has_extended_data = at, True
+        if within == 1 and local == "ExtendedData":
+            is_empty = closing_end(self._text, start) == element_end(self._text, start, at)
+            row.has_extended_data = not is_empty
+            # An element without content is replaced.
+            row.insert_at = Edit(start, at, b"") if is_empty else Edit(at, at, b"")
         if within == 0:
-            row.insert_at = row.insert_at or at
+            row.insert_at = row.insert_at or Edit(at, at, b"")
             self._row = None
 
     def close(self) -> None:
@@ -247,8 +251,8 @@ class _DataTarget:
         for row in self._rows:
             moved = [(names.of(name, n), text) for name, n, text in _numbered(row.values)]
             fields.setdefault(row.container, {}).update(dict.fromkeys(name for name, _ in moved))
-            if moved:
-                edits.append(Edit(row.insert_at, row.insert_at, self._schema_data_of(row, moved)))
+            if moved and row.insert_at is not None:
+                edits.append(replace(row.insert_at, text=self._schema_data_of(row, moved)))
         return sorted(
             [*edits, *self._schema_edits(fields)], key=lambda edit: (edit.start, edit.end)
         )

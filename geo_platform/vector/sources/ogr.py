@@ -30,7 +30,7 @@ from geo_platform.contracts.message import Finding
 from geo_platform.errors import FieldEncoding, SourceTruncated, SourceUnreadable
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
-from geo_platform.source.pyogrio_internals import captured_gdal_errors
+from geo_platform.source.pyogrio_internals import accept_unknown_types_with_z, captured_gdal_errors
 from geo_platform.vector.sources.common import M_DROPPED
 
 # GDAL ends an Arrow batch at this size. This limits memory if geometries are large.
@@ -58,6 +58,8 @@ _OPEN_OPTIONS: Mapping[SourceFormat, Mapping[str, str]] = {
 }
 
 _MAX_FINDINGS = 20
+# Warnings that mean nothing for the result: "unknown type with Z" is a type.
+_NOTES = ("Unrecognized geometry type : -2147483648",)
 # How GDAL marks the geometry column of an Arrow stream.
 _GEOMETRY_EXTENSIONS = (b"geoarrow.wkb", b"ogc.wkb")
 # Drivers that may also open a format, besides the driver of the format.
@@ -101,6 +103,7 @@ def open_options(source: OpenableSource) -> dict[str, str]:
 def configure_gdal() -> None:
     """Set the options of pyogrio's GDAL. They do not affect rasterio, which has another GDAL."""
     pyogrio.set_gdal_config_options(dict(_SETTINGS))
+    accept_unknown_types_with_z()
 
 
 def set_batch_bytes(limit: int) -> None:
@@ -181,6 +184,8 @@ def gdal_warnings(findings: dict[str, Finding]) -> Iterator[list[str]]:
         yield errors
     for text in [str(warning.message) for warning in caught] + errors:
         if _READ_OTHERWISE.fullmatch(text):
+            continue
+        if any(note in text for note in _NOTES):
             continue
         if "Measured (M)" in text:
             findings.setdefault(M_DROPPED.message, M_DROPPED)

@@ -27,7 +27,7 @@ from geo_platform.vector.sources.common import M_DROPPED, SourceDescription, cho
 from geo_platform.vector.sources.dbf import are_all_deleted, cpg_encoding
 from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
 from geo_platform.vector.sources.geopackage import describe_table
-from geo_platform.vector.sources.gml_text import crs_of_layer, scan_crs
+from geo_platform.vector.sources.gml_text import scan_crs
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
     LayerStream,
@@ -83,7 +83,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     """
     findings: dict[str, Finding] = {}
     text = scan_geojson(source) if source.format in _GEOJSON else None
-    gml_crs = scan_crs(source) if source.format is SourceFormat.gml else {}
+    gml = scan_crs(source) if source.format is SourceFormat.gml else None
     if text is None:
         layers = tuple(
             VectorLayer(name=name, geometry_type=kind)
@@ -94,6 +94,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         info = layer_info(source, chosen.name, given, findings)
     else:
         # GeoJSON has one layer, and GDAL reads the whole file to list it.
+        source = with_foreign_members(source, are_kept=False)
         info = layer_info(source, None, None, findings)
         layers = (VectorLayer(name=info["layer_name"], geometry_type=info["geometry_type"]),)
         chosen = choose_layer(layers, options.layer_name, source.display_name)
@@ -104,7 +105,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         and not text.collides(info["fields"])
     )
     if keeps_foreign:
-        source = with_foreign_members(source)
+        source = with_foreign_members(source, are_kept=True)
         info = layer_info(source, chosen.name, None, findings)
     encoding = _encoding(source, chosen.name, options, str(info["encoding"] or "UTF-8"))
     sample = _sample(source, chosen.name, encoding_to_pass(source, encoding), findings)
@@ -131,7 +132,13 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         row_bounds=sample.row_bounds,
         encoding=encoding,
         has_curves=sample.has_curves,
-        stated_crs=crs_of_layer(gml_crs, chosen.name) if text is None else text.stated_crs(),
+        stated_crs=(
+            text.stated_crs()
+            if text is not None
+            else gml.stated(chosen.name, info["crs"])
+            if gml is not None
+            else ()
+        ),
         keeps_foreign_members=keeps_foreign,
         warnings=(
             *findings.values(),

@@ -2,14 +2,21 @@
 
 import ast
 import json
+import sqlite3
 import threading
+import warnings
+from contextlib import closing
 from pathlib import Path
 
 import geopandas
 import pyogrio
 import shapely
 
-from geo_platform.source.pyogrio_internals import captured_gdal_errors, read_linearised_wkb
+from geo_platform.source.pyogrio_internals import (
+    accept_unknown_types_with_z,
+    captured_gdal_errors,
+    read_linearised_wkb,
+)
 from tests.unit.source.fresh import in_fresh_python
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -89,3 +96,16 @@ def test_arcs_are_read_as_line_segments(tmp_path: Path) -> None:
     line = shapely.from_wkb(wkb)
     assert line.geom_type == "LineString"
     assert shapely.get_num_coordinates(line) == 180 / 4 + 1
+
+
+def test_layers_of_an_unknown_type_with_z_can_be_described(tmp_path: Path) -> None:
+    accept_unknown_types_with_z()
+    frame = geopandas.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(1, 2, 3)], crs="EPSG:4326")
+    path = tmp_path / "a.gpkg"
+    pyogrio.write_dataframe(frame, path, geometry_type="Unknown")
+    for z, m in ((1, 0), (0, 1), (1, 1)):
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE gpkg_geometry_columns SET z = ?, m = ?", (z, m))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert pyogrio.read_info(path)["geometry_type"] == "Unknown"

@@ -199,3 +199,24 @@ def test_features_across_windows_are_counted_once(
     assert facts.crs == {None: 100}
     assert facts.nul_texts == sum(n % 3 for n in range(100))
     assert facts.foreign_elsewhere == {"end of the collection": 1}
+
+
+def test_members_of_stac_items_are_fields(platform: Platform, written: Any) -> None:
+    wgs84 = {"type": "Point", "coordinates": [0, 50]}
+    item = {"stac_version": "1.0.0", "assets": {"d": {"href": "x.tif"}}, "collection": "c"}
+    profiled = platform.profile(written(feature(1, wgs84, **item)))
+    assert profiled.warnings == ()
+    (row,) = platform.table(platform.load(profiled)).to_pylist()
+    assert (row["stac_version"], row["collection"]) == ("1.0.0", "c")
+    assert json.loads(row["assets"]) == item["assets"]
+
+
+def test_text_that_is_not_utf_8_has_a_remedy_that_works(platform: Platform, written: Any) -> None:
+    path = written({**feature(1), "properties": {"v": "X"}}, crs=crs("EPSG:25832"))
+    text = path.read_text().replace('"X"', '"é"')
+    path.write_text(text, "latin-1")
+    with pytest.raises(errors.FieldEncoding) as refused:
+        platform.load(platform.profile(path))
+    assert "UTF-8" in refused.value.remedy
+    path.write_text(text, "utf-8")
+    assert platform.table(platform.load(platform.profile(path)))["v"].to_pylist() == ["é"]

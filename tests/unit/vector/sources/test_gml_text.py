@@ -182,3 +182,30 @@ def test_links_in_a_circle_end(platform: Platform, tmp_path: Path) -> None:
     path = write(tmp_path, feature(loop.replace('gml:id="m1"', f'gml:id="m1" srsName="{UTM}"')))
     codes = [warning.code for warning in platform.profile(path).warnings]
     assert "GEOMETRY_LINKS_LEFT" in codes
+
+
+@pytest.mark.parametrize("name", ["geometry", "g"])
+@pytest.mark.parametrize(
+    ("srs", "position"),
+    [
+        ("urn:ogc:def:crs:EPSG::25832", "500000 5500000 5"),
+        ("urn:ogc:def:crs,crs:EPSG::25832,crs:EPSG::5783", "500000 5500000 5"),
+        ("urn:ogc:def:crs:EPSG::4979", "50 9 5"),
+    ],
+)
+def test_heights(platform: Platform, tmp_path: Path, name: str, srs: str, position: str) -> None:
+    geometry = point(srs, position).replace("<gml:pos>", '<gml:pos srsDimension="3">')
+    path = write(tmp_path, feature(geometry).replace("t:g>", f"t:{name}>"))
+    profiled = platform.profile(path)
+    assert profiled.warnings == ()
+    loaded = platform.load(profiled, dimension="keep")
+    (shape,) = platform.frame(loaded).geometry
+    assert shapely.get_coordinates(shape, include_z=True)[0][2] == 5
+    assert shape.bounds[:2] == ((500000, 5500000) if "25832" in srs else (9, 50))
+
+
+def test_an_unknown_crs_is_named(platform: Platform, tmp_path: Path) -> None:
+    path = write(tmp_path, feature(point("my local grid")))
+    with pytest.raises(errors.CrsMissing, match="my local grid"):
+        platform.profile(path)
+    assert platform.profile(path, input_crs=UTM).crs.authority_code == "EPSG:25832"

@@ -9,6 +9,12 @@ import pytest
 from tests.unit.vector.harness import Platform
 
 _KML = '<?xml version="1.0" encoding="{}"?><kml xmlns="http://www.opengis.net/kml/2.2">{}</kml>'
+TRACK = (
+    '<gx:Track xmlns:gx="http://www.google.com/kml/ext/2.2"><gx:coord>7 50 1</gx:coord>'
+    '<gx:coord>8 50 1</gx:coord><ExtendedData><SchemaData schemaUrl="#t">'
+    '<gx:SimpleArrayData name="hr"><gx:value>80</gx:value></gx:SimpleArrayData></SchemaData>'
+    "</ExtendedData></gx:Track>"
+)
 POINT = "<Point><coordinates>7,50</coordinates></Point>"
 DOCUMENT = "<Document>{}</Document>"
 
@@ -67,16 +73,21 @@ def test_data_never_replaces_an_element_or_other_data(platform: Platform, tmp_pa
     rows = rows_of(
         platform,
         tmp_path,
-        placemark("a", data("name", "Other") + data("description", "D") + data("x", "1")),
+        placemark(
+            "a",
+            '<Data name="y"/>' + data("name", "Other") + data("description", "D") + data("x", "1"),
+        ),
         placemark("b", data("X", "2") + data("x", "3") + data("x", "4"), "<address>Road</address>"),
         placemark("c", "", "<phoneNumber>5</phoneNumber><description>own</description>"),
         placemark("d", '<c:k xmlns:c="urn:c">6</c:k>'),
+        placemark("e", "", "<address>Lane</address><ExtendedData/>"),
     )
     assert sorted(rows["a"].values()) == ["1", "D", "Other", "a"]
     assert sorted(rows["b"].values()) == ["2", "3", "4", "Road", "b"]
     assert rows["b"]["address"] == "Road"
     assert sorted(rows["c"].values()) == ["5", "c", "own"]
     assert rows["d"] == {"name": "d", "k": "6"}
+    assert rows["e"] == {"name": "e", "address": "Lane"}
 
 
 def test_schema_data_keeps_its_types(platform: Platform, tmp_path: Path) -> None:
@@ -101,7 +112,9 @@ def test_layers_get_their_own_fields_and_texts_any_encoding(
     archive = tmp_path / "b.kmz"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.write(path, "doc.kml")
-    for source in (path, archive):
+    wide = tmp_path / "c.kml"
+    wide.write_text(_KML.format("UTF-16", DOCUMENT.format(folders)), "utf-16")
+    for source in (path, archive, wide):
         profiled = platform.profile(source, layer_name="G")
         names = [field.name for field in profiled.fields]
         assert "G" in names
@@ -113,7 +126,8 @@ def test_layers_get_their_own_fields_and_texts_any_encoding(
 def test_what_is_no_feature_is_named(platform: Platform, tmp_path: Path) -> None:
     path = tmp_path / "a.kml"
     link = "<NetworkLink><Link><href>b.kml</href></Link></NetworkLink>"
-    path.write_text(_KML.format("UTF-8", DOCUMENT.format(placemark("a", "") + link + link)))
+    track = f"<Placemark><name>t</name>{TRACK}</Placemark>"
+    path.write_text(_KML.format("UTF-8", DOCUMENT.format(placemark("a", "") + link + link + track)))
     (warning,) = platform.profile(path).warnings
     assert warning.code == "KML_ELEMENTS_LEFT"
-    assert "2 NetworkLink" in warning.message
+    assert "2 NetworkLink, 1 SimpleArrayData" in warning.message
