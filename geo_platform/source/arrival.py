@@ -27,7 +27,6 @@ from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.sidecars import (
     all_sidecars,
     driver_sidecars,
-    lacks_parts,
     stem_spellings,
 )
 from geo_platform.source.sniff import DetectedSource, detect_content
@@ -218,20 +217,13 @@ def combined_etag(main: ObjectReference, sidecars: tuple[ObjectReference, ...]) 
 
 
 def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, ObjectReference]:
-    """Return the sidecars of the object by key; list only keys that begin with its stem.
-
-    Other spellings of the stem are listed if no sidecar, or not every part of a Shapefile, has its
-    letters.
-    """
-    found: dict[str, ObjectReference] = {}
-    for prefix in stem_spellings(key):
-        listed = {
-            stored.reference.key: stored.reference for stored in objects.list(container, prefix)
-        }
-        found |= {name: listed[name] for name in all_sidecars(key, listed.keys())}
-        if found and not lacks_parts(key, found):
-            break
-    return found
+    """Return the sidecars of the object by key; list only keys that begin with its stem."""
+    listed = {
+        stored.reference.key: stored.reference
+        for prefix in stem_spellings(key)
+        for stored in objects.list(container, prefix)
+    }
+    return {name: listed[name] for name in all_sidecars(key, listed.keys())}
 
 
 def _refuse_unwritten_changes(key: str, siblings: dict[str, ObjectReference]) -> None:

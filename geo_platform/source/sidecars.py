@@ -269,14 +269,6 @@ def is_single_file(name: str) -> bool:
     return _split(lower_name)[1] in _EXTENSIONS and not _sidecar_names(lower_name)
 
 
-def lacks_parts(name: str, sidecars: Collection[str]) -> bool:
-    """Return whether a Shapefile lacks a .shx, .dbf or .prj among its sidecars."""
-    if _split(name.casefold())[1] != ".shp":
-        return False
-    found = {_split(sidecar.casefold())[1] for sidecar in sidecars}
-    return not found.issuperset((".shx", ".dbf", ".prj"))
-
-
 def stem_spellings(name: str) -> tuple[str, ...]:
     """Return the prefixes under which a store may hold the source and its sidecars.
 

@@ -24,6 +24,10 @@ Position = tuple[float, ...]
 # OGR_ARC_STEPSIZE of GDAL.
 _STEP_DEGREES = 4.0
 _MAX_DEPTH = 32
+# GEOS reads a thousand collections inside each other, and crashes at twenty thousand.
+_MAX_COLLECTIONS = 1000
+# Bytes of the type code of a collection: 7, or 1007 to 3007 for ISO WKB with Z and M.
+_COLLECTION_MARKS = (b"\x07", b"\xef\x03", b"\x03\xef", b"\xd7\x07", b"\xbf\x0b", b"\x0b\xbf")
 _NAMES = {
     "POINT": 1,
     "LINESTRING": 2,
@@ -66,6 +70,17 @@ def linearised_wkb(wkb: bytes) -> shapely.Geometry | None:
         return _built(_WkbReader(wkb).geometry(0))
     except (ValueError, ArithmeticError, struct.error, LookupError, shapely.GEOSException):
         return None
+
+
+def nests_too_deep(geometry: str | bytes) -> bool:
+    """Return whether WKT or WKB nests collections deeper than GEOS can read without crashing.
+
+    Most geometries are told by the few marks of collections in them; others are read in Python.
+    """
+    if isinstance(geometry, str):
+        return geometry.upper().count("GEOMETRYCOLLECTION") > _MAX_COLLECTIONS
+    marks = sum(geometry.count(mark) for mark in _COLLECTION_MARKS)
+    return marks > _MAX_COLLECTIONS and linearised_wkb(geometry) is None
 
 
 @dataclass(frozen=True)

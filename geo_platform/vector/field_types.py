@@ -13,6 +13,7 @@
 | uint64, decimal                          | int64, float64 or string: what keeps all digits |
 | text, dictionaries of text, null         | string     | string                            |
 | duration                                 | string     | string, an ISO 8601 duration      |
+| UUID                                     | string     | string                            |
 | date, time, timestamp                    | the same   | date32, time64[us], timestamp[us] |
 | binary                                   | binary     | binary                            |
 | JSON, lists, structs, maps               | json       | string holding JSON               |
@@ -44,6 +45,7 @@ _PUBLISHED_TYPES: dict[FieldType, pa.DataType] = {
     FieldType.json: pa.string(),
 }
 _JSON_SUBTYPES = (b"JSON",)
+_UUID = "arrow.uuid"
 _JSON_EXTENSIONS = (b"arrow.json",)
 
 
@@ -60,6 +62,8 @@ def describe_field(field: pa.Field, source_type: str | None = None) -> SourceFie
         field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
     )
     field_type = FieldType.json if _holds_json(field) else _field_type(storage)
+    if isinstance(field.type, pa.BaseExtensionType) and field.type.extension_name == _UUID:
+        field_type = FieldType.string
     is_utc = pa.types.is_timestamp(storage) and storage.tz is not None
     return SourceField(
         name=field.name, type=field_type, source_type=source_type or str(field.type), is_utc=is_utc
@@ -119,6 +123,9 @@ def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.
     caller must reject its row.
     """
     if isinstance(column, pa.ExtensionArray):
+        if pa.types.is_string(target) and column.type.extension_name == _UUID:
+            texts = [None if value is None else str(value) for value in column.to_pylist()]
+            return pa.array(texts, pa.string()), None
         column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

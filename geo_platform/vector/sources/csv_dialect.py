@@ -30,7 +30,12 @@ _WKT_NAMES = {
     "geometry",
     "geom",
     "the_geom",
+    "geog",
+    "geography",
     "wkt_geom",
+    "geom_wkt",
+    "wkt_geometry",
+    "geometry_wkt",
     "wkb_geometry",
     "shape",
 }

@@ -16,7 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from geo_platform.vector.curves import CURVE_IN_WKT, linearised_wkb, linearised_wkt
+from geo_platform.vector.curves import (
+    CURVE_IN_WKT,
+    linearised_wkb,
+    linearised_wkt,
+    nests_too_deep,
+)
 from geo_platform.vector.sources.common import RowFault
 from geo_platform.wkb import wkb_types
 
@@ -39,6 +44,7 @@ _MOST_DEGREES = (360.0, 90.0)
 
 _EWKT = re.compile(r"^\s*SRID=(\d{1,9});", re.IGNORECASE)
 _EWKT_SRID = r"(?i)^\s*SRID=(?P<srid>\d{1,9});"
+_COLLECTION = r"(?i)^\s*(SRID=\d+;\s*)?GEOMETRYCOLLECTION"
 # PostGIS writes hexadecimal EWKB, PostgreSQL's bytea begins with \x, SQL Server's binary with 0x.
 _HEX = r"^\s*(\\x|0x)?0[01][0-9A-Fa-f]{8,}\s*$"
 _HEX_PREFIX = re.compile(r"^\s*(\\x|0x)?", re.IGNORECASE)
@@ -104,6 +110,8 @@ def geometries(cells: pa.Array) -> CellGeometries:
     is_hex = _mask(pc.match_substring_regex(cells, _HEX))
     has_curve = _mask(pc.match_substring_regex(cells, CURVE_IN_WKT)) & ~is_hex
     texts = _without_srid(cells)
+    for row in np.flatnonzero(_mask(pc.match_substring_regex(cells, _COLLECTION))):
+        texts[row] = "" if nests_too_deep(texts[row]) else texts[row]
     if not is_hex.any() and not has_curve.any():
         wkb, linearised = _wkb_of_wkt(texts), 0
     else:
@@ -115,7 +123,7 @@ def geometries(cells: pa.Array) -> CellGeometries:
         linearised = curves_in_hex + sum(value is not None for value in wkb[has_curve])
     column = pa.array(wkb, pa.binary())
     unread = column.is_null().to_numpy(zero_copy_only=False) & _mask(cells.is_valid())
-    faults = {int(row): _fault(str(texts[row])) for row in np.flatnonzero(unread)}
+    faults = {int(row): _fault(cells[int(row)].as_py()) for row in np.flatnonzero(unread)}
     return CellGeometries(column, faults, linearised)
 
 
@@ -188,6 +196,7 @@ def _wkb_of_wkt(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
 def _bytes_of_hex(texts: npt.NDArray[np.object_]) -> tuple[list[bytes | None], int]:
     """Return the bytes of hexadecimal WKB, without curves, and the number of replaced curves."""
     wkb = [_bytes_or_none(text) for text in texts]
+    wkb = [None if value is None or nests_too_deep(value) else value for value in wkb]
     curved = np.flatnonzero(wkb_types(pa.array(wkb, pa.binary())).is_curve)
     for row in curved:
         wkb[row] = _written(linearised_wkb(wkb[row] or b""))

@@ -6,6 +6,8 @@ A CSV file declares nothing, so all rows are read once, as text. `csv_types.py` 
 Called by `vector/profile.py`.
 """
 
+import csv
+import io
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,9 +43,11 @@ from geo_platform.vector.sources.csv_geometry import (
 )
 from geo_platform.vector.sources.csv_read import stream_csv
 from geo_platform.vector.sources.csv_types import ColumnTypes, number_findings
+from geo_platform.vector.sources.source_file import open_part
 from geo_platform.wkb import wkb_types
 
 _MAX_SAMPLED_WKT = 1000
+_MAX_SIDECAR_BYTES = 64 * 1024
 # Largest fraction of rows with placeholders instead of coordinates.
 _MOST_PLACEHOLDERS = 0.1
 
@@ -123,7 +127,7 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         layer=layer.name,
         geometry_types=("Point",) if geometry.lon_lat else tuple(sorted(survey.geometry_types)),
         feature_count=survey.rows,
-        declared_crs=None,
+        declared_crs=_declared_crs(source),
         stated_crs=stated,
         format_crs=format_crs,
         fields=tuple(
@@ -149,7 +153,13 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
 
 
 def _survey(source: OpenableSource, dialect: CsvDialect, geometry: CsvGeometry) -> _Survey:
-    survey = _Survey([ColumnTypes() for _ in dialect.columns])
+    are_text = _declared_texts(source)
+    survey = _Survey(
+        [
+            ColumnTypes.text() if at in are_text else ColumnTypes()
+            for at in range(len(dialect.columns))
+        ]
+    )
     for rows in stream_csv(source, dialect, {}):
         survey.rows += rows.columns.num_rows + len(rows.unread)
         for position, types in enumerate(survey.types):
@@ -256,6 +266,24 @@ def _check_not_swapped(
             f"{extent.xmin:g} to {extent.xmax:g}.",
             remedy=f"If they are, set lon_name to {y}, lat_name to {x} and input_crs to EPSG:4326.",
         )
+
+
+def _declared_crs(source: OpenableSource) -> str | None:
+    """Return the text of the .prj file beside the source, or None if there is none."""
+    with open_part(source, layer_name_of(source.display_name), ".prj") as stream:
+        text = "" if stream is None else stream.read(_MAX_SIDECAR_BYTES).decode("utf-8", "replace")
+    return text.strip(" \t\r\n\0") or None
+
+
+def _declared_texts(source: OpenableSource) -> set[int]:
+    """Return the positions of the columns that the .csvt file beside the source declares as text.
+
+    The other types that it can declare are found in the values.
+    """
+    with open_part(source, layer_name_of(source.display_name), ".csvt") as stream:
+        text = "" if stream is None else stream.read(_MAX_SIDECAR_BYTES).decode("utf-8", "replace")
+    kinds = next(csv.reader(io.StringIO(text)), [])
+    return {at for at, kind in enumerate(kinds) if kind.strip().lower().startswith("string")}
 
 
 def _stated_crs(survey: _Survey) -> tuple[tuple[str, ...], tuple[Finding, ...]]:

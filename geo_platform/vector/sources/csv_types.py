@@ -77,6 +77,11 @@ class ColumnTypes:
     has_exponents: bool = False
     loses_digits: bool = False
 
+    @classmethod
+    def text(cls) -> "ColumnTypes":
+        """Return the types of a column that is declared as text."""
+        return cls(possible=[], looks_like_numbers=False)
+
     @property
     def is_text(self) -> bool:
         return not self.has_values or not self.possible

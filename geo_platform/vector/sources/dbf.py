@@ -9,11 +9,9 @@ Called by `ogr_profile.py`, `vector/profile.py` and `vector/read.py`.
 
 import codecs
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -27,10 +25,10 @@ from geo_platform.errors import SourceTruncated, SourceUnreadable
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import published_type
 from geo_platform.vector.sources.common import SourceBatch, SourceDescription
+from geo_platform.vector.sources.source_file import open_part
 
 Records = npt.NDArray[np.uint8]
 
-_IN_ZIP = "/vsizip/{"
 _HEADER_BYTES = 32
 _CHUNK_BYTES = 4 * 2**20
 _DELETED = ord("*")
@@ -238,9 +236,9 @@ def are_all_deleted(source: OpenableSource, layer: str) -> bool:
 
 def cpg_encoding(source: OpenableSource, layer: str) -> str | None:
     """Return the encoding that the .cpg file names in a way that GDAL does not know, or None."""
-    with _part(source, layer, ".cpg") as stream:
+    with open_part(source, layer, ".cpg") as stream:
         text = (
-            "" if stream is None else stream.read(64).decode("ascii", "replace").strip(" \t\r\n\0")
+            "" if stream is None else stream.read(64).decode("ascii", "ignore").strip(" \t\r\n\0")
         )
     numbers = re.findall(r"\d+", text)
     page = int(numbers[-1]) if numbers and len(numbers[-1]) <= 5 else 0
@@ -347,7 +345,7 @@ def _findings(
 @contextmanager
 def _opened(source: OpenableSource, layer: str) -> Iterator[_Table | None]:
     """Open the attribute table, or give None if there is none or it is no dBASE table."""
-    with _part(source, layer, ".dbf") as stream:
+    with open_part(source, layer, ".dbf") as stream:
         yield None if stream is None else _table(stream)
 
 
@@ -375,33 +373,6 @@ def _table(stream: IO[bytes]) -> _Table | None:
         fields.append(_Field(name, kind, start, width, entry[17]))
         start += width
     return _Table(stream, records, record_bytes, tuple(field for field in fields if field.width))
-
-
-@contextmanager
-def _part(source: OpenableSource, layer: str, suffix: str) -> Iterator[IO[bytes] | None]:
-    """Open a part of a Shapefile, beside it or in its archive; give None if there is none."""
-    if not source.gdal_path.startswith(_IN_ZIP):
-        path = Path(source.gdal_path)
-        path = path / f"{layer}{suffix}" if path.is_dir() else path.with_suffix(suffix)
-        if not path.is_file():
-            yield None
-            return
-        with path.open("rb") as stream:
-            yield stream
-        return
-    archive, _, member = source.gdal_path.removeprefix(_IN_ZIP).partition("}")
-    member = member.lstrip("/")
-    stem = member[:-4] if member.lower().endswith(".shp") else f"{member}/{layer}".lstrip("/")
-    with zipfile.ZipFile(archive) as opened:
-        name = next(
-            (name for name in opened.namelist() if name.casefold() == (stem + suffix).casefold()),
-            None,
-        )
-        if name is None:
-            yield None
-            return
-        with opened.open(name) as stream:
-            yield stream
 
 
 def _all_match(texts: pa.Array, pattern: str) -> bool:

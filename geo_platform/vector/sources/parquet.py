@@ -29,7 +29,8 @@ from geo_platform.errors import (
 )
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
-from geo_platform.vector.curves import linearised_wkb
+from geo_platform.vector.curves import linearised_wkb, nests_too_deep
+from geo_platform.vector.geometry_families import family_of
 from geo_platform.vector.sources.common import (
     M_DROPPED,
     SourceBatch,
@@ -45,6 +46,7 @@ from geo_platform.vector.sources.parquet_columns import (
 from geo_platform.vector.sources.source_file import open_bytes
 from geo_platform.wkb import wkb_types
 
+_COLLECTION_CODE = 7
 _BUFFER_BYTES = 2**20
 _SAMPLE_ROWS = 1000
 _TRUNCATION_SIGNS = ("footer", "end of", "truncat", "couldn't deserialize")
@@ -100,7 +102,7 @@ def describe_parquet(source: OpenableSource, layer_name: str | None) -> SourceDe
             format_crs="OGC:CRS84" if "crs" not in geo.column else None,
             fields=fields,
             geometry_column=geo.primary,
-            extent=_extent(geo.column.get("bbox"), sample),
+            extent=_extent(geo.column.get("bbox"), _straight(sample, {})[0]),
             encoding="UTF-8",
             has_curves=bool(sampled_types.is_curve.any()),
             warnings=(*_warnings(geo), *field_findings),
@@ -176,7 +178,7 @@ def _geo_metadata(file: pq.ParquetFile, display_name: str) -> _GeoMetadata:
         raise SourceUnreadable(
             f"{display_name} declares {primary!r} as its geometry column, but has no such column."
         )
-    if encoding != "WKB" and encoding not in NATIVE_ENCODINGS:
+    if not isinstance(encoding, str) or encoding not in ("WKB", *NATIVE_ENCODINGS):
         raise UnsupportedFormat(
             f"{display_name} has its geometry in the encoding {encoding!r}, which is not one of "
             "GeoParquet 1.1.",
@@ -204,7 +206,9 @@ def _covering_column(column: dict[str, Any]) -> str | None:
 def _declared_types(column: dict[str, Any]) -> tuple[str, ...]:
     """Return the geometry types that the metadata declares, or none if they are not valid."""
     declared = column.get("geometry_types")
-    if not isinstance(declared, list) or not all(isinstance(name, str) for name in declared):
+    if not isinstance(declared, list) or not all(
+        isinstance(name, str) and family_of(name) is not None for name in declared
+    ):
         return ()
     return tuple(declared)
 
@@ -312,9 +316,13 @@ def _straight(wkb: pa.Array, findings: dict[str, Finding]) -> tuple[pa.Array, in
     if types.has_m.any():
         findings.setdefault(M_DROPPED.message, M_DROPPED)
     curved = np.flatnonzero(types.is_curve)
-    if not curved.size:
+    collections = np.flatnonzero(types.codes == _COLLECTION_CODE)
+    if not curved.size and not collections.size:
         return wkb, 0
     values = wkb.to_pylist()
+    for row in collections:
+        # Bytes that are no geometry are rejected later.
+        values[row] = b"" if nests_too_deep(values[row]) else values[row]
     for row in curved:
         geometry = linearised_wkb(values[row])
         values[row] = values[row] if geometry is None else shapely.to_wkb(geometry, flavor="iso")

@@ -21,6 +21,7 @@ from typing import IO
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import SourceTruncated, SourceUnreadable
+from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 
 # Formats whose declared number of rows is reliable: reading fewer rows is an error. The number that
@@ -86,6 +87,41 @@ def plain_path(source: OpenableSource) -> Iterator[Path]:
             shutil.copyfileobj(stream, unpacked)
         unpacked.flush()
         yield Path(unpacked.name)
+
+
+@contextmanager
+def open_part(source: OpenableSource, layer: str, suffix: str) -> Iterator[IO[bytes] | None]:
+    """Open a file beside the source, or beside the layer of a folder; give None if there is none.
+
+    In an archive, letter case does not matter. Outside, `source/` gave the file its name.
+    Raises SourceTruncated: the archive is damaged.
+    """
+    if not source.gdal_path.startswith(_IN_ZIP):
+        path = Path(source.gdal_path)
+        path = path / f"{layer}{suffix}" if path.is_dir() else path.with_suffix(suffix)
+        if not path.is_file():
+            yield None
+            return
+        with path.open("rb") as stream:
+            yield stream
+        return
+    archive, _, member = source.gdal_path.removeprefix(_IN_ZIP).partition("}")
+    stem, dot, extension = member.lstrip("/").rpartition(".")
+    if not dot or f".{extension.lower()}" not in FORMATS[source.format].extensions:
+        stem = f"{member}/{layer}".lstrip("/")
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            part = (stem + suffix).casefold()
+            name = next((name for name in opened.namelist() if name.casefold() == part), None)
+            if name is None:
+                yield None
+                return
+            with opened.open(name) as stream:
+                yield stream
+    except zipfile.BadZipFile as error:
+        raise SourceTruncated(
+            f"The archive that holds {source.display_name} is damaged."
+        ) from error
 
 
 def check_not_truncated(source: OpenableSource) -> None:

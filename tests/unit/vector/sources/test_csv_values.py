@@ -1,14 +1,16 @@
 """Values of CSV files: every digit is kept, and geometry is read however it is written."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyproj
 import pytest
 import shapely
 
 from geo_platform import errors
-from geo_platform.vector.curves import linearised_wkb, linearised_wkt
+from geo_platform.vector.curves import linearised_wkb, linearised_wkt, nests_too_deep
 from geo_platform.vector.sources.csv_geometry import coordinates, geometries, srids_of
 from geo_platform.vector.sources.csv_types import ColumnTypes, number_findings
 from tests.unit.vector.harness import Platform
@@ -199,3 +201,37 @@ def test_outlines_of_any_length(platform: Platform, tmp_path: Path, characters: 
     assert (loaded.read, loaded.inserted) == (60, 59)
     assert sorted(platform.table(loaded).column("id").to_pylist()) == [0, 1, *range(3, 60)]
     assert [row["row_number"] for row in platform.rejected(loaded)] == [2]
+
+
+def test_collections_nested_too_deep_reject_their_row(platform: Platform, tmp_path: Path) -> None:
+    depth = 20_000
+    deep = "GEOMETRYCOLLECTION(" * depth + "POINT(1 2)" + ")" * depth
+    wkb = bytes.fromhex("010700000001000000") * depth + shapely.to_wkb(shapely.Point(1, 2))
+    assert nests_too_deep(wkb)
+    assert not nests_too_deep(shapely.to_wkb(shapely.MultiPoint([[7, 7]] * 5000)))
+    path = tmp_path / "a.csv"
+    path.write_text(f"id;wkt\n1;{deep}\n2;{wkb.hex()}\n3;POINT(1 2)\n")
+    loaded = platform.load(platform.profile(path, input_crs="EPSG:4326"))
+    assert (loaded.inserted, loaded.rejected) == (1, 2)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_beside_a_csv_declare_its_crs_and_texts(
+    platform: Platform, tmp_path: Path, packed: bool
+) -> None:
+    contents = {
+        "a.csv": "code,x,y\n1,500000,5500000\n2,500001,5500000\n",
+        "a.prj": pyproj.CRS("EPSG:25832").to_wkt("WKT1_ESRI"),
+        "A.csvt": '"String","Real","Real"',
+    }
+    paths = [tmp_path / name for name in contents]
+    for path in paths:
+        path.write_text(contents[path.name])
+    if packed:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for path in paths:
+                archive.write(path, path.name)
+        paths = [tmp_path / "a.zip"]
+    profiled = platform.profile(*paths, lon_name="x", lat_name="y")
+    assert (profiled.crs.authority_code, profiled.crs.came_from) == ("EPSG:25832", "file")
+    assert [field.type.value for field in profiled.fields] == ["string", "int64", "int64"]

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import uuid
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def test_numbers_and_times_keep_their_digits(platform: Platform, tmp_path: Path)
         "small": pa.array([1, 2**63 - 1], pa.uint64()),
         "duration": pa.array([hour, -datetime.timedelta(microseconds=5)], pa.duration("us")),
         "at": pa.array([1, 1000], pa.timestamp("ns")),
+        "uuid": pa.array([bytes(16), None], pa.uuid()),
     }
     profiled = platform.profile(_written(tmp_path / "a.parquet", columns))
     loaded = platform.load(profiled)
@@ -79,6 +81,7 @@ def test_numbers_and_times_keep_their_digits(platform: Platform, tmp_path: Path)
     assert rows["large"] == ["1", "18446744073709551615"]
     assert rows["small"] == [1, 2**63 - 1]
     assert rows["duration"] == ["PT1H1S", "-PT0.000005S"]
+    assert rows["uuid"] == [str(uuid.UUID(int=0)), None]
     assert rows["nested"] == ['{"b": "01", "q": "1.10"}', None]
     assert {finding.code: finding.message for finding in loaded.warnings} == {
         "NUMBERS_AS_TEXT": "Published as text, because a number would lose digits: "
@@ -106,6 +109,7 @@ def test_names_that_repeat_have_their_own_values(platform: Platform, tmp_path: P
     [
         None,
         {"encoding": None},
+        {"encoding": ["WKB"]},
         {"encoding": "WKB", "covering": {"bbox": {"xmin": ["a", "x"]}}, "crs": 5},
     ],
 )
@@ -116,7 +120,14 @@ def test_false_metadata_is_refused(platform: Platform, tmp_path: Path, column: A
 
 
 @pytest.mark.parametrize(
-    "false", [{"covering": 5}, {"geometry_types": 5}, {"bbox": 5}, {"bbox": [0, 0, 0, 0]}]
+    "false",
+    [
+        {"covering": 5},
+        {"geometry_types": 5},
+        {"geometry_types": ["Foo"]},
+        {"bbox": 5},
+        {"bbox": [0, 0, 0, 0]},
+    ],
 )
 def test_false_metadata_that_the_rows_correct_is_ignored(
     platform: Platform, tmp_path: Path, false: dict[str, Any]
