@@ -7,6 +7,8 @@ Used by `raster`.
 """
 
 import math
+import re
+import warnings
 
 import numpy as np
 from affine import Affine
@@ -14,16 +16,18 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.control import GroundControlPoint
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.transform import GCPTransformer, from_gcps
 
 from geo_platform.contracts.message import Finding, SpatialReference
 from geo_platform.contracts.raster import GeoreferenceNote
 from geo_platform.crs import FROM_FILE, authority_code, is_on_earth, resolve_crs
-from geo_platform.errors import BoundsImplausible, GeotransformMissing
+from geo_platform.errors import BoundsImplausible, CrsMissing, GeotransformMissing
 from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
 from geo_platform.raster.lonlat import x_period
 from geo_platform.raster.options import RasterProfileOptions
+from geo_platform.source.openable import OpenableSource
 
 # How far a raster may be outside the area of use of its CRS. UTM is widely used beyond its zone.
 AREA_SLACK_DEG = 20.0
@@ -31,24 +35,53 @@ AREA_SLACK_DEG = 20.0
 # Points per side at which the position by ground control points is noted.
 POSITIONS = 5
 
+_MAX_PROJECTION_BYTES = 64 * 1024
+_WKT = re.compile(r"[A-Za-z_]+\s*[\[(]")
+_NAMES_FILES = re.compile(r"PROJ4_GRIDS|init=|grids=(?!@null)", re.IGNORECASE)
+
 
 def source_crs(
-    dataset: DatasetReader, options: RasterProfileOptions, display_name: str
+    dataset: DatasetReader, source: OpenableSource, options: RasterProfileOptions
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
     """Return the CRS of the source and warnings about it.
 
-    Raises CrsMissing: if neither the file nor `input_crs` gives a CRS.
+    It is that of the file, else that of a `.prj` beside it, else `input_crs`.
+    Raises CrsMissing: if none of them gives a CRS.
     Raises CrsMismatch: if both give one and they differ, without `override_crs`.
     Raises BoundsImplausible: if the CRS of the file is of another body than the Earth.
     Raises ParameterInvalid: if `input_crs` is not a usable CRS.
     """
     return resolve_crs(
-        file_crs(dataset),
+        file_crs(dataset) or _crs_beside(source, needed=options.input_crs is None),
         file_crs_origin=FROM_FILE,
         input_crs=options.input_crs,
         override_crs=options.override_crs,
-        display_name=display_name,
+        display_name=source.display_name,
     )
+
+
+def _crs_beside(source: OpenableSource, *, needed: bool) -> CRS | None:
+    """Return the CRS in the `.prj` beside the source, which GDAL reads for few formats only.
+
+    Raises CrsMissing: if the CRS is `needed` and the text of the `.prj` is not a CRS in WKT.
+    """
+    content = source.sidecar(".prj", _MAX_PROJECTION_BYTES)
+    text = (content or b"").decode("utf-8-sig", errors="replace").strip("\0 \r\n\t")
+    if not text:
+        return None
+    try:
+        # PROJ would open the files that a text names, so only WKT without such names is parsed.
+        is_plain = _WKT.match(text) and not _NAMES_FILES.search(text)
+        crs = CRS.from_wkt(text) if is_plain else None
+    except CRSError:
+        crs = None
+    if crs is None and needed:
+        raise CrsMissing(
+            f"{source.display_name!r} has no coordinate reference system, and the text of the .prj "
+            "beside it is not one in WKT.",
+            remedy="Correct the .prj, or give the coordinate reference system with input_crs.",
+        )
+    return crs if crs is not None and is_on_earth(crs) else None
 
 
 def file_crs(dataset: DatasetReader) -> CRS | None:
@@ -74,7 +107,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
     Raises GeotransformMissing: if the geotransform is singular, or if there is no geotransform and
     there are fewer than three points.
     """
-    transform = dataset.transform
+    transform = _geotransform(dataset)
     points, _ = dataset.gcps
     by_points = transform == Affine.identity() and len(points) >= 3
     if by_points:
@@ -82,7 +115,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
         transform = from_gcps(points)
     elif transform == Affine.identity() or transform.determinant == 0:
         raise GeotransformMissing(
-            _missing_text(display_name, len(points), has_rpcs=dataset.rpcs is not None)
+            _missing_text(display_name, len(points), has_rpcs=bool(dataset.tags(ns="RPC")))
         )
     return GeoreferenceNote(
         transform=tuple(float(value) for value in tuple(transform)[:6]),  # type: ignore[arg-type]  # six
@@ -92,7 +125,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
         ),
         is_south_up=transform.e > 0,
         ground_control_points=len(points),
-        has_rpcs=dataset.rpcs is not None,
+        has_rpcs=bool(dataset.tags(ns="RPC")),
         pixel_is_point=dataset.tags().get("AREA_OR_POINT") == "Point",
         placed_by_ground_control_points=by_points,
         positions=_positions(dataset, points) if by_points else (),
@@ -168,6 +201,22 @@ def _positions(
     return tuple(zip(map(float, x), map(float, y), strict=True))
 
 
+def _geotransform(dataset: DatasetReader) -> Affine:
+    """Return the geotransform, or the identity if there is none.
+
+    Where GDAL has no geotransform (a TIFF with pixel sizes but without tie points, for example),
+    `dataset.transform` may hold numbers that do not place the raster.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NotGeoreferencedWarning)
+            dataset.read_transform()
+    except NotGeoreferencedWarning:
+        return Affine.identity()
+    transform: Affine = dataset.transform
+    return transform
+
+
 def corner_bounds(transform: Affine, shape: GridShape) -> Bounds:
     """Return the extent of the grid's four outer corners. The grid may be rotated."""
     corners = [
@@ -209,6 +258,8 @@ def _why_implausible(
 ) -> str | None:
     if not all(math.isfinite(value) for value in bounds.xyxy):
         return "it is not finite"
+    if bounds.xmin >= bounds.xmax or bounds.ymin >= bounds.ymax:
+        return f"its pixels are too small, {resolution.x:g} x {resolution.y:g}"
     if crs.is_geographic:
         return _why_implausible_degrees(bounds, resolution, crs)
     if lonlat is None:

@@ -59,8 +59,10 @@ def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
     A format other than TIFF always needs a copy, because the COG driver reads its source twice.
     """
     own_crs = file_crs(dataset)
-    if dataset.colorinterp[0] is ColorInterp.undefined:
-        return True  # as in a MINISWHITE TIFF; the COG driver would keep it undefined
+    planned_colors = [band.color_interpretation for band in plan.bands]
+    colors = [color.name.lower() for color in dataset.colorinterp]
+    if plan.is_lossless and colors != planned_colors:
+        return True  # as in a MINISWHITE TIFF; the COG driver would keep its colours undefined
     if (
         dataset.driver != "GTiff"
         or own_crs is None

@@ -39,6 +39,17 @@ def has_band_tags(dataset: DatasetReader) -> bool:
     )
 
 
+def color_table(dataset: DatasetReader, band: int) -> dict[int, tuple[int, int, int, int]]:
+    """Return the band's colours (red, green, blue, alpha) by value; empty without a colour table.
+
+    A band may be marked as palette and yet have no table.
+    """
+    try:
+        return dict(dataset.colormap(band))
+    except ValueError:
+        return {}
+
+
 # (domain, name), the most reliable first. TIFF's DateTime (tag 306) is the time of writing, but
 # many files have no other time.
 _TIME_TAGS = (

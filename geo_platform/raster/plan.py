@@ -246,21 +246,19 @@ def _cog_bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, 
     """Return the bands in the order of the COG.
 
     Lossless: all bands get the widest dtype. If the first band has no colour interpretation, it
-    becomes gray, because a TIFF needs one. JPEG: three colours without a nodata value; pixels with
+    becomes gray, because a TIFF needs one; so does a palette without a colour table. A TIFF of
+    several bands holds no colour table. JPEG: three colours without a nodata value; pixels with
     nodata are masked instead.
     """
     if lossless:
         widest = np.result_type(*(band.dtype for band in profile.bands)).name
-        first = (
-            "gray"
-            if profile.bands[0].color_interpretation == "undefined"
-            else profile.bands[0].color_interpretation
-        )
+        is_single = len(profile.bands) == 1
         return tuple(
             band.model_copy(
                 update={
                     "dtype": widest,
-                    "color_interpretation": first if band.index == 1 else band.color_interpretation,
+                    "color_interpretation": _cog_color(band, is_single=is_single),
+                    "has_color_table": band.has_color_table and is_single,
                 }
             )
             for band in profile.bands
@@ -277,6 +275,13 @@ def _cog_bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, 
         )
         for band, color in zip(_color_bands(profile.bands), colors, strict=True)
     )
+
+
+def _cog_color(band: RasterBand, *, is_single: bool) -> str:
+    color = band.color_interpretation
+    if color == "palette" and not (band.has_color_table and is_single):
+        color = "undefined"
+    return "gray" if color == "undefined" and band.index == 1 else color
 
 
 def _color_bands(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:

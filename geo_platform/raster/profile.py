@@ -19,7 +19,7 @@ from rasterio.io import DatasetReader
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.message import Finding
 from geo_platform.contracts.raster import GeoreferenceNote, RasterBand, RasterProfiled
-from geo_platform.errors import RasterEmpty
+from geo_platform.errors import RasterEmpty, SourceUnreadable
 from geo_platform.fingerprint import Recipe
 from geo_platform.grid import GridShape
 from geo_platform.ports import ObjectStore
@@ -33,7 +33,12 @@ from geo_platform.raster.georeference import (
     source_crs,
 )
 from geo_platform.raster.lonlat import lonlat_bounds
-from geo_platform.raster.metadata import acquisition_time, has_band_tags, other_domains
+from geo_platform.raster.metadata import (
+    acquisition_time,
+    color_table,
+    has_band_tags,
+    other_domains,
+)
 from geo_platform.raster.nodata import NodataDecision, decide_nodata
 from geo_platform.raster.open import BLOCK_CACHE_BYTES, open_raster
 from geo_platform.raster.options import RasterProfileOptions
@@ -80,7 +85,8 @@ def profile_raster(
 ) -> RasterProfiled:
     """Profile an open source; refuse a raster that cannot become a georeferenced COG.
 
-    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the file cannot be read.
+    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the file cannot be read, or a
+    scale or offset is not finite.
     Raises CrsMissing: if neither the file nor the request gives a CRS.
     Raises CrsMismatch: if the file and the request give different ones, without override_crs.
     Raises GeotransformMissing: if nothing maps pixels to coordinates.
@@ -106,7 +112,7 @@ def _profiled(
     display_name = source.display_name
     shape = GridShape(rows=dataset.height, cols=dataset.width)
     georeference = read_georeference(dataset, display_name)
-    crs, crs_findings = source_crs(dataset, options, display_name)
+    crs, crs_findings = source_crs(dataset, source, options)
     transform, parsed_crs = Affine(*georeference.transform), CRS.from_wkt(crs.wkt)
     positions = georeference.positions
     bounds = positions_bounds(positions) if positions else corner_bounds(transform, shape)
@@ -118,6 +124,7 @@ def _profiled(
         lonlat_bounds(transform, shape, parsed_crs, positions),
         display_name,
     )
+    _refuse_senseless_scale(dataset, display_name)
     nodata = decide_nodata(dataset.nodatavals, dataset.dtypes, options.nodata, display_name)
     samples = _sample_bands(dataset, shape, nodata, source)
     bands = tuple(
@@ -230,7 +237,7 @@ def _band(
         nodata=None if is_nan else value,
         nodata_is_nan=is_nan,
         color_interpretation=color.lower(),
-        has_color_table=color == "palette",
+        has_color_table=color == "palette" and bool(color_table(dataset, index)),
         scale=float(dataset.scales[index - 1]),
         offset=float(dataset.offsets[index - 1]),
         unit=dataset.units[index - 1] or None,
@@ -242,6 +249,16 @@ def _band(
         ),
         statistics=statistics(sample),
     )
+
+
+def _refuse_senseless_scale(dataset: DatasetReader, display_name: str) -> None:
+    for index, scale, offset in zip(dataset.indexes, dataset.scales, dataset.offsets, strict=True):
+        if not (math.isfinite(scale) and math.isfinite(offset)):
+            raise SourceUnreadable(
+                f"Band {index} of {display_name!r} has the scale {scale:g} and the offset "
+                f"{offset:g}; both must be finite numbers.",
+                remedy="Set both with gdal_edit.py -scale 1 -offset 0, or to the true numbers.",
+            )
 
 
 def _mask_kind(flags: list[MaskFlags], *, has_nodata: bool, is_alpha: bool) -> str:
@@ -302,6 +319,16 @@ def profile_findings(
                 f"The file holds {len(dataset.subdatasets)} images; the first is used.",
             ),
             (
+                "COLOR_TABLE_MISSING",
+                any(_lacks_color_table(band) for band in bands),
+                "A band is marked as palette but has no colour table; the COG has it as gray.",
+            ),
+            (
+                "COLOR_TABLE_LEFT",
+                len(bands) > 1 and any(band.has_color_table for band in bands),
+                "The colour table is not copied, because a TIFF holds one for a single band only.",
+            ),
+            (
                 "TAG_DOMAINS_LEFT",
                 has_band_tags(dataset) and bool(other_domains(dataset)),
                 f"The tags of {len(other_domains(dataset))} metadata domains are not copied, "
@@ -315,6 +342,10 @@ def profile_findings(
         )
         if applies
     )
+
+
+def _lacks_color_table(band: RasterBand) -> bool:
+    return band.color_interpretation == "palette" and not band.has_color_table
 
 
 def _empty_bands(bands: tuple[RasterBand, ...]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.io import DatasetReader
@@ -68,6 +69,7 @@ def write_cog(
                 str(destination),
                 driver="COG",
                 **creation_options(plan),
+                **whole_bits_option(dataset),
                 **metadata_options(dataset),
             )
         if run_id:
@@ -99,6 +101,16 @@ def creation_options(plan: CogPlan) -> dict[str, str | int]:
         "PREDICTOR": PREDICTORS[plan.predictor],
         "OVERVIEW_PREDICTOR": PREDICTORS[plan.predictor],
     }
+
+
+def whole_bits_option(dataset: DatasetReader) -> dict[str, str]:
+    """Return the creation option that stores whole bytes per pixel, if the dataset does not.
+
+    The COG driver copies the source's NBITS (12 of 16 bits, for example) and then fails, because a
+    predictor needs samples of 8, 16, 32 or 64 bits.
+    """
+    packed = any("NBITS" in dataset.tags(band, ns="IMAGE_STRUCTURE") for band in dataset.indexes)
+    return {"NBITS": str(8 * np.dtype(dataset.dtypes[0]).itemsize)} if packed else {}
 
 
 def metadata_options(dataset: DatasetReader) -> dict[str, str]:

@@ -116,7 +116,6 @@ _WITH_WORLD_FILE = frozenset(
         SourceFormat.jpeg2000,
         SourceFormat.png,
         SourceFormat.jpeg,
-        SourceFormat.erdas_imagine,
     }
 )
 _DRIVER_REPLACING_SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
@@ -125,7 +124,7 @@ _DRIVER_REPLACING_SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = MappingProx
         SourceFormat.jpeg2000: (".prj",),
         SourceFormat.png: (".prj",),
         SourceFormat.jpeg: (".prj",),
-        SourceFormat.erdas_imagine: (".ige",),
+        SourceFormat.erdas_imagine: (".ige", ".prj"),
         SourceFormat.esri_ascii_grid: (".prj",),
         SourceFormat.shapefile: (".shx", ".dbf", ".prj", ".cpg"),
         SourceFormat.csv: (".csvt", ".prj"),
