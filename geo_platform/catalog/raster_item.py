@@ -201,10 +201,10 @@ def _data_type(dtype: str) -> str:
     return dtype if dtype in _STAC_TYPES else _STAC_COMPLEX_TYPES.get(dtype, "other")
 
 
-def _number(value: float, *, is_integer: bool) -> float | int | str:
+def _number(value: int | float, *, is_integer: bool) -> float | int | str:
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    return int(value) if is_integer and value.is_integer() else value
+    return int(value) if is_integer and value == int(value) else value
 
 
 def _lineage(stored: CogStored) -> str:

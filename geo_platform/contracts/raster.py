@@ -47,7 +47,9 @@ class BandStatistics(Part):
 class RasterBand(Part):
     index: int = Field(description="counted from 1")
     dtype: str = Field(description="numpy name")
-    nodata: float | None = Field(description="NaN is written as null together with nodata_is_nan")
+    nodata: int | float | None = Field(
+        description="NaN is written as null together with nodata_is_nan; an integer for 64 bits"
+    )
     nodata_is_nan: bool
     color_interpretation: str = Field(
         description="GDAL's name in lower case: red, alpha, gray, palette, undefined"
@@ -57,7 +59,10 @@ class RasterBand(Part):
     offset: float
     unit: str | None
     description: str | None
-    mask: str = Field(description="all_valid | nodata | alpha | per_dataset | per_band")
+    mask: str = Field(
+        description="all_valid | nodata | alpha | per_dataset | per_band | palette (transparent "
+        "entries) | color (one transparent colour)"
+    )
     statistics: BandStatistics | None = Field(description="None if no sampled pixel is valid")
 
 
@@ -129,7 +134,7 @@ class RasterProfiled(Message):
 
 
 @upgrades(RasterProfiled, from_version=1)
-def _without_positions(content: Content) -> Content:
+def _profiled_without_positions(content: Content) -> Content:
     return content
 
 
@@ -177,6 +182,8 @@ class CogFile(Part):
 class CogStored(Message):
     """The COGs are verified and stored, but not published yet."""
 
+    schema_version: ClassVar[int] = 2
+
     source: ObjectArrived
     raster_type: RasterType
     cogs: tuple[CogFile, ...] = Field(
@@ -202,3 +209,8 @@ class CogStored(Message):
     )
     seconds: float
     fingerprint: str
+
+
+@upgrades(CogStored, from_version=1)
+def _stored_before_64_bit_nodata(content: Content) -> Content:
+    return content

@@ -22,8 +22,9 @@ from geo_platform.raster.georeference import control_points
 from geo_platform.raster.lonlat import on_earth, to_crs, transform_points, x_period
 from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
-from geo_platform.raster.sample import Mask, Values, planned_pixels, planned_valid, spread_windows
+from geo_platform.raster.sample import planned_pixels, planned_valid, spread_windows
 from geo_platform.raster.target import placing_in
+from geo_platform.raster.validity import Mask, Values, pixel_validity
 
 SAMPLE_BYTES = 4 * 1024**2
 JPEG_BLOCK_PX = 16
@@ -75,7 +76,7 @@ def compare_same_grid(original: DatasetReader, written: DatasetReader, plan: Cog
         expected, actual = planned_pixels(original, plan, window), written.read(window=window)
         valid, actual_valid = (
             planned_valid(original, expected, plan, window),
-            written.dataset_mask(window=window) > 0,
+            pixel_validity(written, window=window),
         )
         unequal = (expected != actual) & ~(_is_nan(expected) & _is_nan(actual))
         sampled += expected.size
@@ -104,7 +105,7 @@ def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan
             continue
         expected, actual = planned_pixels(original, plan, window), written.read(window=window)
         valid = planned_valid(original, expected, plan, window)
-        wrong_mask = valid != (written.dataset_mask(window=window) > 0)
+        wrong_mask = valid != pixel_validity(written, window=window)
         difference = np.abs(_block_means(expected) - _block_means(actual))[:, _all_valid(valid)]
         largest = max(largest, float(difference.max(initial=0.0)))
         sampled += expected.size
@@ -222,7 +223,7 @@ def _misfits(
     reach: int,
 ) -> tuple[int, float]:
     """Return (how many pixels of the window do not fit the source's, the largest excess)."""
-    actual, actual_valid = written.read(window=window), written.dataset_mask(window=window) > 0
+    actual, actual_valid = written.read(window=window), pixel_validity(written, window=window)
     source_window = _covering_window(original, source_rows, source_cols, reach)
     if source_window is None:
         return int(actual_valid.sum()), 0.0

@@ -14,7 +14,8 @@ from geo_platform.contracts.raster import BitDepthFinding, RasterBand, RasterTyp
 from geo_platform.errors import Raster64BitRejected, RasterTypeMismatch
 from geo_platform.grid import GridShape
 from geo_platform.raster.options import RasterTypeChoice
-from geo_platform.raster.sample import BandSample, Values
+from geo_platform.raster.sample import BandSample
+from geo_platform.raster.validity import Values
 
 # From the narrowest to the widest.
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")

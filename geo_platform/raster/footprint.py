@@ -45,6 +45,7 @@ from geo_platform.raster.lonlat import (
     x_period,
 )
 from geo_platform.raster.options import Resampling
+from geo_platform.raster.validity import pixel_validity
 
 MAX_SIDE_CELLS = 512
 # The length of all edges of the outline in cells. Above this, cells are merged.
@@ -91,7 +92,7 @@ def valid_cells(cog: DatasetReader, overview_resampling: Resampling) -> ValidCel
         with rasterio.open(
             cog.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level
         ) as overview:
-            _mark_from_overview(cells, overview.dataset_mask() > 0)
+            _mark_from_overview(cells, pixel_validity(overview))
         if overview_resampling is Resampling.average:
             return cells
     for row in range(0, cog.height, BLOCK_PX):
@@ -101,7 +102,8 @@ def valid_cells(cog: DatasetReader, overview_resampling: Resampling) -> ValidCel
                 row // side : -(-(row + height) // side), col // side : -(-(col + width) // side)
             ]
             if not here.all():
-                rows, cols = np.nonzero(cog.dataset_mask(window=Window(col, row, width, height)))
+                window = Window(col, row, width, height)
+                rows, cols = np.nonzero(pixel_validity(cog, window=window))
                 valid[(row + rows) // side, (col + cols) // side] = True
     return cells
 

@@ -79,7 +79,7 @@ def _crs_beside(source: OpenableSource, *, needed: bool) -> CRS | None:
         raise CrsMissing(
             f"{source.display_name!r} has no coordinate reference system, and the text of the .prj "
             "beside it is not one in WKT.",
-            remedy="Correct the .prj, or give the coordinate reference system with input_crs.",
+            remedy="Correct the .prj, or give the coordinate reference system with `input_crs`.",
         )
     return crs if crs is not None and is_on_earth(crs) else None
 

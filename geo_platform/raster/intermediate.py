@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -36,10 +37,17 @@ from geo_platform.raster.georeference import (
 )
 from geo_platform.raster.lonlat import ROUND_TRIP_M, x_period
 from geo_platform.raster.metadata import other_domains
-from geo_platform.raster.nodata import same_value
+from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
-from geo_platform.raster.sample import has_dataset_mask, planned_pixels, planned_valid
+from geo_platform.raster.rasterio_internals import virtual_copy
+from geo_platform.raster.sample import planned_pixels, planned_valid, spread_windows
 from geo_platform.raster.target import centered_on_middle
+from geo_platform.raster.validity import (
+    has_stored_mask,
+    nodata_values,
+    same_value,
+    validity_of,
+)
 
 BLOCK_PX = 512
 WINDOW_BYTES = 32 * 1024**2
@@ -47,14 +55,19 @@ WARP_MEMORY_MB = 64
 # SAMPLE_GRID: to find the part of the source that a block needs, GDAL transforms points inside the
 # block too. The outline alone misses parts at an antimeridian, a pole or a limb.
 WARP_OPTIONS = {"NUM_THREADS": "ALL_CPUS", "SAMPLE_GRID": "YES"}
+NAN_SAMPLE_BYTES = 4 * 1024**2
 
 # Tags that are not copied, because they describe the source file only: nodata as text, and the
 # resampling of its overviews.
 STALE_TAGS = ("NODATA_VALUES", "OVR_RESAMPLING_ALG")
 
 
-def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
+def needs_corrected_copy(
+    dataset: DatasetReader, plan: CogPlan, *, replaces_nan: bool = False
+) -> bool:
     """Return whether the header or bands differ from the plan, apart from the grid.
+
+    `replaces_nan`: pixels with NaN get the nodata value.
 
     A format other than TIFF always needs a copy, because the COG driver reads its source twice.
     """
@@ -69,12 +82,19 @@ def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
         or not same_crs(own_crs, CRS.from_wkt(plan.source_crs.wkt))
     ):
         return True
-    if len(set(dataset.dtypes)) > 1 or not all(
-        same_value(value, plan.nodata) for value in dataset.nodatavals
+    names_nan = plan.bands[0].nodata_is_nan and not any(
+        value is not None for value in dataset.nodatavals
+    )
+    if (names_nan or replaces_nan) and not _can_have_another_header(dataset):
+        return True
+    if len(set(dataset.dtypes)) > 1 or not (
+        names_nan or all(same_value(value, plan.nodata) for value in nodata_values(dataset))
     ):
         return True
+    if plan.has_internal_mask and not validity_of(dataset).is_as_gdal_masks(dataset):
+        return True
     if plan.is_lossless:
-        return plan.has_internal_mask and not plan.warps and not has_dataset_mask(dataset)
+        return plan.has_internal_mask and not plan.warps and not has_stored_mask(dataset)
     if plan.source_bands != (1, 2, 3):
         return True
     if plan.mask_source_band is not None:
@@ -82,9 +102,84 @@ def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
     return False
 
 
+def may_hold_nan(plan: CogPlan) -> bool:
+    """Return whether pixels may be NaN beside another nodata value, which marks them too."""
+    return (
+        plan.bands[0].dtype.startswith("float")
+        and plan.bands[0].nodata is not None
+        and not plan.has_internal_mask
+    )
+
+
+def must_replace_nan(dataset: DatasetReader, plan: CogPlan) -> bool:
+    """Return whether NaN pixels must be read as nodata, so that they do not spread.
+
+    A warp or an average makes NaN of every pixel under whose kernel a NaN is. Where NaN would not
+    spread, it is replaced as a precaution.
+    """
+    spreads = plan.overview_resampling not in (Resampling.nearest, Resampling.mode)
+    return plan.warps or not spreads or holds_nan(dataset)
+
+
+def holds_nan(dataset: DatasetReader) -> bool:
+    """Return whether a pixel of a sample is NaN; all pixels are read if one tile holds them."""
+    shape = GridShape(rows=dataset.height, cols=dataset.width)
+    rows, cols = dataset.block_shapes[0]
+    is_small = max(dataset.shape) <= BLOCK_PX
+    return any(
+        np.isnan(dataset.read(band, window=window)).any()
+        for band in dataset.indexes
+        for window in (
+            (Window(0, 0, shape.cols, shape.rows),)
+            if is_small
+            else spread_windows(shape, GridShape(rows=rows, cols=cols), 8, NAN_SAMPLE_BYTES)
+        )
+    )
+
+
+@contextmanager
+def with_planned_nodata(
+    dataset: DatasetReader, plan: CogPlan, *, replaces_nan: bool = False
+) -> Iterator[DatasetReader]:
+    """Open the dataset with the planned nodata value in its header; pixels are not copied.
+
+    `replaces_nan`: pixels with NaN are read as the nodata value.
+    """
+    is_named = all(same_value(value, plan.nodata) for value in nodata_values(dataset))
+    if plan.nodata is None or (is_named and not replaces_nan):
+        yield dataset
+        return
+    description = virtual_copy(dataset)
+    for band in description.findall("VRTRasterBand"):
+        value = band.find("NoDataValue")
+        value = ElementTree.SubElement(band, "NoDataValue") if value is None else value
+        value.text = str(plan.nodata)
+        for source in band.findall("SimpleSource") if replaces_nan else ():
+            source.tag = "ComplexSource"
+            ElementTree.SubElement(source, "NODATA").text = "nan"
+    text = ElementTree.tostring(description, encoding="unicode")
+    with rasterio.open(text, driver="VRT", sharing=False) as renamed:
+        yield renamed
+
+
+def _can_have_another_header(dataset: DatasetReader) -> bool:
+    # `with_planned_nodata` names the file in XML, and GDAL leaves out other domains there.
+    return dataset.driver == "GTiff" and not other_domains(dataset) and "<" not in dataset.name
+
+
+def _writes_mask(dataset: DatasetReader, plan: CogPlan) -> bool:
+    """Return whether the corrected copy needs a mask of its own."""
+    return plan.has_internal_mask and (
+        not plan.is_lossless
+        or has_stored_mask(dataset)
+        or not validity_of(dataset).is_as_gdal_masks(dataset)
+        or (plan.nodata is None and plan.source_nodata_value is not None)
+    )
+
+
 def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
     """Copy the source on the same grid, with the planned CRS, nodata, bands and mask."""
-    has_mask = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
+    has_mask = _writes_mask(dataset, plan)
     georeference = (
         {"gcps": control_points(dataset), "crs": _gdal_crs(plan.source_crs.wkt)}
         if _placed_by_points(dataset)
@@ -94,6 +189,12 @@ def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> N
         plan, path, GridShape(rows=dataset.height, cols=dataset.width), georeference
     ) as target:
         copy_metadata(dataset, target, plan, plan.source_bands)
+        if plan.warps and plan.has_internal_mask:
+            # The mask decides, so the warper must not take the alpha band for one.
+            target.colorinterp = tuple(
+                ColorInterp.undefined if color is ColorInterp.alpha else color
+                for color in target.colorinterp
+            )
         for window in windows(target):
             pixels = planned_pixels(dataset, plan, window)
             target.write(pixels, window=window)
@@ -267,7 +368,8 @@ def _create_planned_tiff(
         shape,
         count=len(plan.bands),
         dtype=plan.bands[0].dtype,
-        nodata=plan.nodata,
+        # rasterio rounds values of 64 bits; `with_planned_nodata` names them.
+        nodata=None if "int64" in plan.bands[0].dtype else plan.nodata,
         **georeference,
         **colors,
     )

@@ -3,7 +3,7 @@
 For copying tags into the COG see `intermediate.py` and `write.py`. The catalog, not this module,
 reads an acquisition time in the name of a file.
 
-Called by `intermediate.py`, `profile.py` and `write.py`.
+Used by `raster`.
 """
 
 import re

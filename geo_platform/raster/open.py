@@ -106,7 +106,7 @@ def reading_errors(display_name: str) -> Iterator[None]:
         raise SourceUnreadable(
             f"A text in the header of {display_name!r} or in a sidecar is not UTF-8.",
             remedy="Leave out its .prj and .aux.xml, and give the coordinate reference system "
-            "with input_crs.",
+            "with `input_crs`.",
         ) from error
     except gdal_error_types() as error:
         raise source_error(display_name, error) from error

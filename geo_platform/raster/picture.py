@@ -17,6 +17,7 @@ from rasterio.io import DatasetReader, MemoryFile
 
 from geo_platform.contracts.raster import RasterType
 from geo_platform.grid import GridShape
+from geo_platform.raster.validity import Mask, pixel_validity
 
 THUMBNAIL_PX = 256
 PREVIEW_PX = 1024
@@ -54,7 +55,6 @@ CATEGORY_COLORS = (
 )
 
 Rgba = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def decimated_view(
     pixels = cog.read(
         display_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=resampling
     )
-    mask = cog.dataset_mask(out_shape=(shape.rows, shape.cols), resampling=Resampling.nearest)
+    valid = pixel_validity(cog, out_shape=(shape.rows, shape.cols), resampling=Resampling.nearest)
     return DecimatedView(
         pixels,
-        mask > 0,
+        valid,
         cog.transform @ Affine.scale(cog.width / shape.cols, cog.height / shape.rows),
     )
 
@@ -133,11 +133,7 @@ def colorize(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -
     The colours come from the colour table, the categories, the shaded relief or the stretched
     values, whichever fits first.
     """
-    valid = (
-        view.valid & np.isfinite(view.pixels).all(axis=0)
-        if view.pixels.dtype.kind == "f"
-        else view.valid
-    )
+    valid = view.valid
     if cog.colorinterp[0].name == "palette":
         colors = _by_color_table(view.pixels[0], cog.colormap(1))
     elif raster_type is RasterType.categorical and len(view.pixels) == 1:
@@ -166,17 +162,22 @@ def _stretch(pixels: NDArray[Any], valid: Mask) -> Rgba:
     if not valid.any():
         return stretched
     for index, band in enumerate(pixels):
-        low, high = np.percentile(band[valid].astype(np.float64), STRETCH_PERCENTILES)
+        has_value = valid & np.isfinite(band) if band.dtype.kind == "f" else valid
+        if not has_value.any():
+            continue
+        low, high = np.percentile(band[has_value].astype(np.float64), STRETCH_PERCENTILES)
         if high <= low:
             stretched[index] = 128
             continue
-        scaled = (np.where(valid, band, low).astype(np.float64) - low) / (high - low)
+        scaled = (np.where(has_value, band, low).astype(np.float64) - low) / (high - low)
         stretched[index] = np.clip(scaled * 255.0, 0, 255).astype(np.uint8)
     return stretched
 
 
 def _shaded_relief(view: DecimatedView, valid: Mask) -> Rgba:
     """Return elevation colours with a hillshade, exaggerated so that flat terrain is visible."""
+    if view.pixels.dtype.kind == "f":
+        valid = valid & np.isfinite(view.pixels[0])
     heights = np.where(valid, view.pixels[0], np.nan).astype(np.float64)
     colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, ELEVATION_RAMP)
     if min(heights.shape) < 2 or not valid.any():

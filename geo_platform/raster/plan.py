@@ -60,7 +60,7 @@ class CogPlan(Part):
         description="bands of the COG, with the statistics of the source"
     )
     source_crs: SpatialReference
-    source_nodata: float | None = Field(
+    source_nodata: int | float | None = Field(
         description="nodata of the file or the request; None if source_nodata_is_nan"
     )
     source_nodata_is_nan: bool
@@ -89,12 +89,12 @@ class CogPlan(Part):
         return self.compression != "JPEG"
 
     @property
-    def source_nodata_value(self) -> float | None:
+    def source_nodata_value(self) -> int | float | None:
         """The source's nodata value, which may be NaN."""
         return float("nan") if self.source_nodata_is_nan else self.source_nodata
 
     @property
-    def nodata(self) -> float | None:
+    def nodata(self) -> int | float | None:
         """The nodata value of all bands, which may be NaN."""
         return float("nan") if self.bands[0].nodata_is_nan else self.bands[0].nodata
 
@@ -190,6 +190,10 @@ def _plan(
     )
     mask_band = _mask_band(profile) if not lossless else None
     has_mask, mask_reason = _internal_mask(profile, grid, lossless=lossless)
+    if lossless and has_mask and "int64" in bands[0].dtype and grid.warps:
+        bands = _without_nodata(bands)
+    elif lossless and not has_mask and _alpha_band(profile) is None:
+        bands = _with_nan_as_nodata(bands)
     return CogPlan(
         tier=tier,
         raster_type=profile.raster_type,
@@ -277,6 +281,19 @@ def _cog_bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, 
     )
 
 
+def _without_nodata(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:
+    return tuple(band.model_copy(update={"nodata": None, "nodata_is_nan": False}) for band in bands)
+
+
+def _with_nan_as_nodata(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:
+    """Name NaN as the nodata value of floats without one, so that readers leave out such pixels."""
+    if not bands[0].dtype.startswith("float") or bands[0].nodata is not None:
+        return bands
+    return tuple(
+        band.model_copy(update={"nodata_is_nan": True, "mask": "nodata"}) for band in bands
+    )
+
+
 def _cog_color(band: RasterBand, *, is_single: bool) -> str:
     color = band.color_interpretation
     if color == "palette" and not (band.has_color_table and is_single):
@@ -298,6 +315,15 @@ def _alpha_band(profile: RasterProfiled) -> int | None:
     )
 
 
+def _is_alpha_read(profile: RasterProfiled) -> bool:
+    """Return whether GDAL takes the alpha band for the mask of the other bands by itself."""
+    return (
+        (len(profile.bands), _alpha_band(profile)) in ((2, 2), (4, 4))
+        and {band.dtype for band in profile.bands} <= {"uint8", "uint16"}
+        and not _has_nodata(profile)
+    )
+
+
 def _mask_band(profile: RasterProfiled) -> int | None:
     """Return the band from which, with the nodata value, the mask of a JPEG is made."""
     return _alpha_band(profile) or (4 if len(profile.bands) == 4 else None)
@@ -311,10 +337,16 @@ def _internal_mask(
     profile: RasterProfiled, grid: TargetGrid, *, lossless: bool
 ) -> tuple[bool, str]:
     """Return (whether the COG has an internal mask, the reason)."""
-    has_source_mask = any(band.mask in ("per_dataset", "per_band") for band in profile.bands)
+    kinds = {band.mask for band in profile.bands}
+    has_source_mask = bool(kinds & {"per_dataset", "per_band"})
+    is_partly_transparent = bool(kinds & {"palette", "color"})
     if not lossless:
         needs_mask = (
-            has_source_mask or grid.warps or _has_nodata(profile) or _mask_band(profile) is not None
+            has_source_mask
+            or is_partly_transparent
+            or grid.warps
+            or _has_nodata(profile)
+            or _mask_band(profile) is not None
         )
         return (
             needs_mask,
@@ -322,12 +354,20 @@ def _internal_mask(
             if needs_mask
             else "no mask: every pixel is valid",
         )
-    if _alpha_band(profile) is not None:
-        return False, "alpha band, as in the source"
     if has_source_mask:
         return True, "internal mask, as in the source"
+    if is_partly_transparent:
+        return True, "internal mask, because a TIFF has no transparent colours"
+    if _alpha_band(profile) is not None:
+        if _is_alpha_read(profile):
+            return False, "alpha band, as in the source"
+        return True, "internal mask: GDAL does not read an alpha band of this place and type"
+    if _has_nodata(profile) and grid.warps and any("int64" in b.dtype for b in profile.bands):
+        return True, "internal mask: GDAL does not warp 64-bit nodata values exactly"
     if _has_nodata(profile):
         return False, "nodata value, as in the source or the request"
+    if any(band.dtype.startswith("float") for band in profile.bands):
+        return False, "NaN as nodata value: NaN is never valid"
     if grid.warps:
         return (
             True,

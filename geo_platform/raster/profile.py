@@ -39,7 +39,6 @@ from geo_platform.raster.metadata import (
     has_band_tags,
     other_domains,
 )
-from geo_platform.raster.nodata import NodataDecision, decide_nodata
 from geo_platform.raster.open import BLOCK_CACHE_BYTES, open_raster
 from geo_platform.raster.options import RasterProfileOptions
 from geo_platform.raster.plan import COG_BLOCKSIZE_PX
@@ -51,11 +50,23 @@ from geo_platform.raster.sample import (
     spread_windows,
     statistics,
 )
+from geo_platform.raster.validity import (
+    NodataDecision,
+    Validity,
+    decide_nodata,
+    nodata_values,
+    transparent_color,
+    validity_of,
+)
 from geo_platform.source.arrival import open_source
 from geo_platform.source.openable import OpenableSource
 
 # Resident memory of the process before it opens a file: interpreter, NumPy, GDAL, PROJ.
 LIBRARIES_BYTES = 220 * 1024**2
+
+# The nodata value of a file whose header gives none, by GDAL's driver. Source: Esri, "Esri ASCII
+# raster format" (NODATA_VALUE is optional, and the default is -9999).
+DEFAULT_NODATA = {"AAIGrid": -9999.0}
 
 
 def profile_object(
@@ -125,10 +136,18 @@ def _profiled(
         display_name,
     )
     _refuse_senseless_scale(dataset, display_name)
-    nodata = decide_nodata(dataset.nodatavals, dataset.dtypes, options.nodata, display_name)
-    samples = _sample_bands(dataset, shape, nodata, source)
+    nodata = decide_nodata(
+        nodata_values(dataset),
+        dataset.dtypes,
+        options.nodata,
+        display_name,
+        assumed=DEFAULT_NODATA.get(dataset.driver),
+        has_color=transparent_color(dataset) is not None,
+    )
+    validity = validity_of(dataset, nodata.values)
+    samples = _sample_bands(dataset, shape, nodata, validity, source)
     bands = tuple(
-        _band(dataset, index, nodata, sample)
+        _band(dataset, index, nodata, validity, sample)
         for index, sample in zip(dataset.indexes, samples, strict=True)
     )
     if options.strict_mode:
@@ -193,7 +212,11 @@ def memory_estimate(shape: GridShape, block: GridShape, bytes_per_pixel: int) ->
 
 
 def _sample_bands(
-    dataset: DatasetReader, shape: GridShape, nodata: NodataDecision, source: OpenableSource
+    dataset: DatasetReader,
+    shape: GridShape,
+    nodata: NodataDecision,
+    validity: Validity,
+    source: OpenableSource,
 ) -> tuple[BandSample, ...]:
     """Sample the raster; if no sampled pixel is valid, search all blocks for valid ones.
 
@@ -205,7 +228,7 @@ def _sample_bands(
         if source.ranged
         else read_sample(dataset, spread_windows(shape, block, pixel_bytes), nodata.values)
     )
-    if any(sample.values.size for sample in samples):
+    if any(samples[band - 1].values.size for band in validity.data_bands):
         return samples
     windows = find_valid_windows(dataset, shape, block, nodata.values)
     if not windows:
@@ -226,7 +249,11 @@ def _read_fetched_sample(
 
 
 def _band(
-    dataset: DatasetReader, index: int, nodata: NodataDecision, sample: BandSample
+    dataset: DatasetReader,
+    index: int,
+    nodata: NodataDecision,
+    validity: Validity,
+    sample: BandSample,
 ) -> RasterBand:
     value = nodata.values[index - 1]
     is_nan = value is not None and math.isnan(value)
@@ -242,11 +269,7 @@ def _band(
         offset=float(dataset.offsets[index - 1]),
         unit=dataset.units[index - 1] or None,
         description=dataset.descriptions[index - 1] or None,
-        mask=_mask_kind(
-            dataset.mask_flag_enums[index - 1],
-            has_nodata=value is not None,
-            is_alpha=color == "alpha",
-        ),
+        mask=_mask_kind(dataset.mask_flag_enums[index - 1], index, validity),
         statistics=statistics(sample),
     )
 
@@ -261,17 +284,19 @@ def _refuse_senseless_scale(dataset: DatasetReader, display_name: str) -> None:
             )
 
 
-def _mask_kind(flags: list[MaskFlags], *, has_nodata: bool, is_alpha: bool) -> str:
+def _mask_kind(flags: list[MaskFlags], band: int, validity: Validity) -> str:
     """Return the kind of mask, as in the field `mask` of RasterBand."""
-    if is_alpha:
+    if band == validity.alpha:
         return "all_valid"
-    if MaskFlags.alpha in flags:
+    if band in validity.masked:
+        return "per_dataset" if MaskFlags.per_dataset in flags else "per_band"
+    if validity.alpha is not None:
         return "alpha"
-    if MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags:
-        return "per_dataset"
-    if has_nodata:
-        return "nodata"
-    return "all_valid" if MaskFlags.all_valid in flags or MaskFlags.nodata in flags else "per_band"
+    if band in validity.transparent:
+        return "palette"
+    if validity.nodata_is_color:
+        return "color"
+    return "nodata" if validity.nodata[band - 1] else "all_valid"
 
 
 def profile_findings(

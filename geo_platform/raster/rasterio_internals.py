@@ -4,14 +4,17 @@ Each docstring gives the reason and what would replace the function. The behavio
 tests/unit/raster/test_rasterio_internals.py, and no other module imports `rasterio._*`.
 Checked with rasterio 1.4 and GDAL 3.10.
 
-Called by `open.py` and `write.py`.
+Used by `raster`.
 """
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
+import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader, MemoryFile
 
 _DAMAGED_BLOCKS = re.compile(
     r"ReadEncoded|IReadBlock|TIFFFill|read failed|read error|failed to read|cannot read|"
@@ -73,6 +76,39 @@ def uncompressed_overviews_setting() -> dict[str, str]:
     Replace with: nothing; without it, conversion is slower.
     """
     return {"COG_TMP_COMPRESSION": "NONE"}
+
+
+def virtual_copy(dataset: DatasetReader) -> ElementTree.Element:
+    """Return GDAL's description of the dataset (a VRT), which refers to its file.
+
+    Why: it holds what rasterio reads or writes inexactly, above all nodata values of 64 bits, and
+    opened again it is the same dataset with another header, without a copy of its pixels.
+    Replace with: rasterio's own attributes, once they keep such values.
+    """
+    with MemoryFile(ext=".vrt") as description:
+        rasterio.shutil.copy(dataset, description.name, driver="VRT")
+        return ElementTree.fromstring(bytes(description.read()))  # noqa: S314  # GDAL's own text
+
+
+def exact_nodata_values(dataset: DatasetReader) -> tuple[int | float | None, ...]:
+    """Return the nodata value of each band, an integer for a band of integers.
+
+    Why: rasterio returns 64-bit values as floats, and None for 2**64 - 1.
+    Replace with: `dataset.nodatavals`, once it is exact.
+    """
+    texts = [
+        band.findtext("NoDataValue") for band in virtual_copy(dataset).findall("VRTRasterBand")
+    ]
+    return tuple(
+        None
+        if text is None
+        else float(text)
+        if "float" in dtype
+        else int(float(text))
+        if "." in text or "e" in text
+        else int(text)
+        for text, dtype in zip(texts, dataset.dtypes, strict=True)
+    )
 
 
 def copy_domains_option() -> dict[str, str]:

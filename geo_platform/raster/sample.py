@@ -1,4 +1,4 @@
-"""Choose windows of a raster, read them, and determine which pixels are valid.
+"""Choose windows of a raster, and read their valid pixels, of the source or as planned.
 
 Windows for a sample are spread over the whole extent and bounded in count and bytes. For what the
 sampled values mean see `detection.py`.
@@ -11,19 +11,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from rasterio.enums import Interleaving, MaskFlags
+from rasterio.enums import Interleaving
 from rasterio.errors import RasterBlockError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from geo_platform.contracts.raster import BandStatistics
 from geo_platform.grid import GridShape
-from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
+from geo_platform.raster.validity import (
+    Mask,
+    NodataValue,
+    Values,
+    equals_value,
+    nodata_values,
+    representable,
+    same_value,
+    validity_of,
+)
 
 # Limit on the decoded bytes of a sample, all bands together.
 SAMPLE_BYTES = 8 * 1024**2
@@ -35,9 +42,6 @@ MINIMUM_WINDOWS = 9
 MAXIMUM_WINDOWS = 64
 # Above this, the number of distinct values is not reported.
 DISTINCT_LIMIT = 65_536
-
-Values = NDArray[Any]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def stored_bytes(dataset: DatasetReader, window: Window, block: GridShape) -> in
 
 
 def read_sample(
-    dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[float | None, ...]
+    dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[NodataValue | None, ...]
 ) -> tuple[BandSample, ...]:
     """Read the windows and return the valid pixels of each band."""
     parts: list[list[Values]] = [[] for _ in dataset.indexes]
@@ -143,15 +147,16 @@ def find_valid_windows(
     dataset: DatasetReader,
     shape: GridShape,
     block: GridShape,
-    nodata: tuple[float | None, ...],
+    nodata: tuple[NodataValue | None, ...],
     budget_bytes: int = SAMPLE_BYTES,
 ) -> tuple[Window, ...]:
     """Read the raster block by block; return windows with valid pixels, up to the budget."""
+    data = [band - 1 for band in validity_of(dataset, nodata).data_bands]
     bytes_per_pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
     windows: list[Window] = []
     for window in all_windows(shape, block, max(budget_bytes // bytes_per_pixel, 1)):
         for _, valid in valid_pixels(dataset, (window,), nodata):
-            if valid.any():
+            if valid[data].any():
                 windows.append(window)
         if sum(other.width * other.height for other in windows) * bytes_per_pixel >= budget_bytes:
             break
@@ -177,22 +182,13 @@ def all_windows(shape: GridShape, block: GridShape, limit_px: int) -> Iterator[W
 
 
 def valid_pixels(
-    dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[float | None, ...]
+    dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[NodataValue | None, ...]
 ) -> Iterator[tuple[Values, Mask]]:
     """Yield (pixels, valid) of each window, both of shape (bands, rows, cols)."""
-    masked = [
-        index
-        for index, flags in zip(dataset.indexes, dataset.mask_flag_enums, strict=True)
-        if _has_band_mask(flags)
-    ]
+    validity = validity_of(dataset, nodata)
     for window in windows:
         pixels = dataset.read(window=window)
-        valid = np.stack(
-            [_is_valid(band, value) for band, value in zip(pixels, nodata, strict=True)]
-        )
-        for index in masked:
-            valid[index - 1] &= dataset.read_masks(index, window=window) > 0
-        yield pixels, valid
+        yield pixels, validity.of_bands(dataset, pixels, window=window)
 
 
 def statistics(sample: BandSample) -> BandStatistics | None:
@@ -218,61 +214,38 @@ def statistics(sample: BandSample) -> BandStatistics | None:
 def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Values:
     """Return the window of the source as planned: (bands, rows, cols), with the planned dtype.
 
-    Nodata values of the file that differ from the planned nodata value are replaced.
+    Nodata values of the file that differ from the planned nodata value are replaced; so is NaN,
+    except under a mask.
     """
     pixels: Values = dataset.read(list(plan.source_bands), window=window)
     pixels = pixels.astype(plan.bands[0].dtype, copy=False)
     planned_nodata = plan.nodata
     if planned_nodata is None:
         return pixels
+    own_values = nodata_values(dataset)
     for band, source_band in zip(pixels, plan.source_bands, strict=True):
-        band_nodata = dataset.nodatavals[source_band - 1]
-        if band_nodata is not None and not same_value(band_nodata, planned_nodata):
-            band[_equals_value(band, band_nodata)] = planned_nodata
+        own = own_values[source_band - 1]
+        if (
+            own is not None
+            and representable(own, dataset.dtypes[source_band - 1])
+            and not same_value(own, planned_nodata)
+        ):
+            band[equals_value(band, own)] = planned_nodata
+        if not plan.has_internal_mask:
+            band[equals_value(band, math.nan)] = planned_nodata
     return pixels
 
 
-def planned_valid(dataset: DatasetReader, pixels: Values, plan: CogPlan, window: Window) -> Mask:
-    """Return (rows, cols), True where a pixel is valid in the COG.
+def planned_valid(dataset: DatasetReader, _: Values, plan: CogPlan, window: Window) -> Mask:
+    """Return (rows, cols), True where a pixel is valid in the source, and so in the COG.
 
-    A pixel is valid if the source's mask is not 0, at least one band has data (as in GDAL's dataset
-    mask), and the band that becomes the mask, if any, is not 0.
+    A pixel is valid if it is valid in one band at least and the band that becomes the mask of a
+    JPEG, if any, is not 0.
     """
-    valid: Mask = dataset.dataset_mask(window=window) > 0
-    source_nodata = plan.source_nodata_value
-    if source_nodata is not None:
-        valid &= ~_equals_value(
-            pixels, plan.nodata if plan.nodata is not None else source_nodata
-        ).all(axis=0)
+    decided = tuple(plan.source_nodata_value for _ in dataset.indexes)
+    valid = validity_of(dataset, decided).of_pixels(dataset, window=window)
     if plan.mask_source_band is not None:
         valid &= dataset.read(plan.mask_source_band, window=window) > 0
-    return valid
-
-
-def has_dataset_mask(dataset: DatasetReader) -> bool:
-    """Return whether the dataset has a mask that is neither a nodata value nor an alpha band.
-
-    GDAL flags a PNG's transparent colour as both mask and nodata; it counts as nodata here.
-    """
-    other = {MaskFlags.alpha, MaskFlags.nodata}
-    return any(
-        (MaskFlags.per_dataset in flags and not other & set(flags)) or flags == []
-        for flags in dataset.mask_flag_enums
-    )
-
-
-def _has_band_mask(flags: list[MaskFlags]) -> bool:
-    return (
-        (MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags)
-        or MaskFlags.alpha in flags
-        or flags == []
-    )
-
-
-def _is_valid(band: Values, nodata: float | None) -> Mask:
-    valid: Mask = ~np.isnan(band) if band.dtype.kind == "f" else np.ones(band.shape, dtype=np.bool_)
-    if nodata is not None and not same_value(nodata, math.nan):
-        valid &= band != np.asarray(nodata).astype(band.dtype)
     return valid
 
 
@@ -300,14 +273,6 @@ def _block_window(row: int, col: int, shape: GridShape, block: GridShape, share_
     return Window(
         col + (cols - inner_cols) // 2, row + (rows - inner_rows) // 2, inner_cols, inner_rows
     )
-
-
-def _equals_value(pixels: Values, value: float) -> Mask:
-    if math.isnan(value):
-        return (
-            np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=np.bool_)
-        )
-    return np.asarray(pixels == np.asarray(value).astype(pixels.dtype))
 
 
 def _middle_rows(window: Window, shape: GridShape, block: GridShape, rows: int) -> Window:

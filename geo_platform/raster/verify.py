@@ -21,10 +21,10 @@ from geo_platform.errors import CogInvalid
 from geo_platform.grid import GridShape
 from geo_platform.raster.compare import Comparison, compare_lossy, compare_same_grid, compare_warped
 from geo_platform.raster.georeference import file_crs
-from geo_platform.raster.nodata import same_value
 from geo_platform.raster.open import open_cog, open_raster
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.run_tag import RUN_ID_ITEM
+from geo_platform.raster.validity import nodata_values, same_value
 from geo_platform.source.openable import OpenableSource
 
 
@@ -114,8 +114,8 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
         ),
         (
             "nodata",
-            all(same_value(value, plan.nodata) for value in written.nodatavals),
-            written.nodatavals,
+            all(same_value(value, plan.nodata) for value in nodata_values(written)),
+            nodata_values(written),
         ),
         (
             "colour interpretation",

@@ -17,7 +17,11 @@ from rasterio.io import DatasetReader
 
 from geo_platform.errors import PlatformError, StoreUnavailable
 from geo_platform.raster.intermediate import (
+    holds_nan,
+    may_hold_nan,
+    must_replace_nan,
     needs_corrected_copy,
+    with_planned_nodata,
     write_corrected_copy,
     write_warped_copy,
 )
@@ -50,34 +54,54 @@ def write_cog(
     Raises CogInvalid: if the run id cannot be written into the COG.
     """
     try:
-        with ExitStack() as stack:
-            dataset = stack.enter_context(open_raster(source))
-            stack.enter_context(_writing_errors(source.display_name))
-            is_corrected = needs_corrected_copy(dataset, plan)
-            if is_corrected:
-                corrected = stack.enter_context(_temporary(destination, "corrected"))
-                write_corrected_copy(dataset, plan, corrected)
-                dataset = stack.enter_context(
-                    rasterio.open(corrected, driver="GTiff", sharing=False)
-                )
-            if plan.warps:
-                warped = stack.enter_context(_temporary(destination, "warped"))
-                write_warped_copy(dataset, plan, warped, was_corrected=is_corrected)
-                dataset = stack.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
-            rasterio.shutil.copy(
-                dataset,
-                str(destination),
-                driver="COG",
-                **creation_options(plan),
-                **whole_bits_option(dataset),
-                **metadata_options(dataset),
-            )
+        _write(source, plan, destination)
+        if may_hold_nan(plan) and _overview_holds_nan(destination):
+            # NaN spreads from overview to overview, so one pixel is enough to be found here.
+            _write(source, plan, destination, replaces_nan=True)
         if run_id:
             write_run_id(destination, run_id)
     except BaseException:
         for leftover in cog_leftovers(destination):
             leftover.unlink(missing_ok=True)
         raise
+
+
+def _write(
+    source: OpenableSource, plan: CogPlan, destination: Path, *, replaces_nan: bool = False
+) -> None:
+    with ExitStack() as stack:
+        dataset = stack.enter_context(open_raster(source))
+        stack.enter_context(_writing_errors(source.display_name))
+        replaces_nan = may_hold_nan(plan) and (replaces_nan or must_replace_nan(dataset, plan))
+        is_corrected = needs_corrected_copy(dataset, plan, replaces_nan=replaces_nan)
+        if is_corrected:
+            corrected = stack.enter_context(_temporary(destination, "corrected"))
+            write_corrected_copy(dataset, plan, corrected)
+            dataset = stack.enter_context(rasterio.open(corrected, driver="GTiff", sharing=False))
+        dataset = stack.enter_context(
+            with_planned_nodata(dataset, plan, replaces_nan=replaces_nan and not is_corrected)
+        )
+        if plan.warps:
+            warped = stack.enter_context(_temporary(destination, "warped"))
+            write_warped_copy(dataset, plan, warped, was_corrected=is_corrected)
+            dataset = stack.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
+        rasterio.shutil.copy(
+            dataset,
+            str(destination),
+            driver="COG",
+            **creation_options(plan),
+            **whole_bits_option(dataset),
+            **metadata_options(dataset),
+        )
+
+
+def _overview_holds_nan(path: Path) -> bool:
+    with rasterio.open(path, driver="GTiff", sharing=False) as cog:
+        levels = len(cog.overviews(1))
+    if not levels:
+        return False
+    with rasterio.open(path, driver="GTiff", sharing=False, OVERVIEW_LEVEL=levels - 1) as overview:
+        return holds_nan(overview)
 
 
 def creation_options(plan: CogPlan) -> dict[str, str | int]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform.errors import NodataConflict
-from geo_platform.raster.nodata import decide_nodata, representable, same_value
+from geo_platform.raster.validity import decide_nodata, representable, same_value
 
 
 def test_the_value_of_the_file_is_kept_even_nan() -> None:
