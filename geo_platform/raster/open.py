@@ -150,17 +150,19 @@ def _open(source: OpenableSource, folder: "RangedFolder | None") -> DatasetReade
     failure: RasterioIOError | None = None
     for driver in drivers:
         try:
-            return _with_usable_bands(source, _open_with(driver, source.gdal_path, folder))
+            return _with_usable_bands(source, _open_with(driver, source, folder))
         except RasterioIOError as error:
             failure = failure or error
     raise source_error(source.display_name, failure or RasterioIOError("no driver")) from failure
 
 
-def _open_with(driver: str, gdal_path: str, folder: "RangedFolder | None") -> DatasetReader:
+def _open_with(driver: str, source: OpenableSource, folder: "RangedFolder | None") -> DatasetReader:
     # The profile refuses a missing geotransform with a code and a remedy; the warning adds nothing.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(gdal_path, driver=driver, sharing=False, opener=folder)
+        return rasterio.open(
+            source.gdal_path, driver=driver, sharing=False, opener=folder, **source.driver_options
+        )
 
 
 def _with_usable_bands(source: OpenableSource, dataset: DatasetReader) -> DatasetReader:

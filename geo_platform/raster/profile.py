@@ -344,6 +344,12 @@ def profile_findings(
                 f"The file holds {len(dataset.subdatasets)} images; the first is used.",
             ),
             (
+                "DIGITS_LOST",
+                dataset.driver == "AAIGrid" and any(_exceeds_exact_floats(band) for band in bands),
+                "The grid holds numbers beyond 2**53. They are read as 64-bit floats, which hold "
+                "16 digits.",
+            ),
+            (
                 "COLOR_TABLE_MISSING",
                 any(_lacks_color_table(band) for band in bands),
                 "A band is marked as palette but has no colour table; the COG has it as gray.",
@@ -366,6 +372,15 @@ def profile_findings(
             ),
         )
         if applies
+    )
+
+
+def _exceeds_exact_floats(band: RasterBand) -> bool:
+    figures = band.statistics
+    return (
+        band.dtype == "float64"
+        and figures is not None
+        and max(-figures.minimum, figures.maximum) >= 2**53
     )
 
 

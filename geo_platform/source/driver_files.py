@@ -15,12 +15,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 from geo_platform.contracts.arrival import SourceFormat, SourceKind
 from geo_platform.errors import SourceTruncated, SourceUnreadable
 from geo_platform.source.archive import gdal_member_path
 from geo_platform.source.content import FileContent, StoredContent
 from geo_platform.source.formats import FORMATS
+from geo_platform.source.grid_text import grid_driver_options
 from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.recognise.images import HGT_TILE
 from geo_platform.source.sidecar_content import check_sidecar
@@ -60,7 +62,26 @@ def linked_source(
             gdal_path = _link_archive(folder, path, detected, name)
         else:
             gdal_path = _link_file(folder, path, detected.format, sidecar_paths, name)
-        yield OpenableSource(gdal_path=gdal_path, format=detected.format, display_name=name)
+        options = {}
+        if detected.format is SourceFormat.esri_ascii_grid:
+            with _open_source(path, detected, name) as grid:
+                options = grid_driver_options(grid)
+        yield OpenableSource(
+            gdal_path=gdal_path, format=detected.format, display_name=name, driver_options=options
+        )
+
+
+@contextmanager
+def _open_source(path: Path, detected: DetectedSource, name: str) -> Iterator[IO[bytes]]:
+    if detected.archive_member is None:
+        with path.open("rb") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        wanted = detected.archive_member.path
+        info = next(info for info in archive.infolist() if gdal_member_path(info, name) == wanted)
+        with archive.open(info) as file:
+            yield file
 
 
 def ranged_source(
