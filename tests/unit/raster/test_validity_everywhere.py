@@ -149,7 +149,7 @@ def cases() -> st.SearchStrategy[Case]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
