@@ -52,11 +52,14 @@ class Seam:
     """The seam of a target CRS, and the coordinates in which geometries are cut along it.
 
     Relative coordinates are degrees: the longitude from the central meridian, and the latitude. The
-    seam is at -180 and 180. `from_relative` accepts longitudes from -`edge` to `edge`; `edge` is
-    180 or just below. `is_straight` is whether meridians are straight lines in the target CRS.
-    `central_meridian` is in degrees from Greenwich.
+    seam is at -180 and 180. `relative_of_base` takes positions in the geographic CRS under the
+    target, whose WKT is `base_wkt`; `to_relative` takes those in the target. `from_relative`
+    accepts longitudes from -`edge` to `edge`; `edge` is 180 or just below. `is_straight` is whether
+    meridians are straight lines in the target CRS. `central_meridian` is in degrees from Greenwich.
     """
 
+    base_wkt: str
+    relative_of_base: Move
     to_relative: Move
     from_relative: Move
     edge: float
@@ -109,6 +112,8 @@ def seam_of(target_wkt: str) -> Seam | None:
     if crs.is_geographic:
         unit = degrees_per_unit(crs)
         return Seam(
+            base_wkt=target_wkt,
+            relative_of_base=lambda xy: xy * unit,
             to_relative=lambda xy: xy * unit,
             from_relative=lambda xy: xy / unit,
             edge=180.0,
@@ -153,13 +158,15 @@ def _seam_of_projection(crs: CRS, geod: Geod) -> Seam | None:
     def from_relative(relative: Positions) -> Positions:
         return _moved(forward, (relative + np.array([central, 0.0])) / unit)
 
-    def to_relative(xy: Positions) -> Positions:
-        relative = _moved(inverse, xy) * unit - np.array([central, 0.0])
-        longitudes = relative[:, 0]
-        relative[:, 0] = np.where(
-            np.abs(longitudes) > 180.0 + _PROBE, (longitudes + 180.0) % 360.0 - 180.0, longitudes
-        )
+    def relative_of_base(lonlat: Positions) -> Positions:
+        relative = lonlat * unit - np.array([central, 0.0])
+        outside = np.abs(relative[:, 0]) > 180.0 + _PROBE
+        outside &= np.isfinite(relative[:, 0])
+        relative[outside, 0] = (relative[outside, 0] + 180.0) % 360.0 - 180.0
         return np.asarray(relative)
+
+    def to_relative(xy: Positions) -> Positions:
+        return relative_of_base(_moved(inverse, xy))
 
     def probe(longitude: float) -> Positions:
         return from_relative(
@@ -177,6 +184,8 @@ def _seam_of_projection(crs: CRS, geod: Geod) -> Seam | None:
         for sign, beside in ((1, east), (-1, west))
     )
     return Seam(
+        base_wkt=base.to_wkt(),
+        relative_of_base=relative_of_base,
         to_relative=to_relative,
         from_relative=from_relative,
         edge=180.0 if reaches_180 else 180.0 - _NUDGE,

@@ -124,7 +124,7 @@ class SeamCutter:
             return CutGeometry(self._within_range(moved), is_cut=False)
         is_repaired = bool(dimension == 2 and not shapely.is_valid(source))
         if is_repaired:
-            source = shapely.make_valid(source, method="structure", keep_collapsed=False)
+            source = _valid(source)
             moved = reproject(np.array([source], dtype=object), *self._wkt)[0]
         parts: list[shapely.Geometry] = []
         is_cut = is_changed = False
@@ -178,8 +178,10 @@ class SeamCutter:
             found = sum(self._area(part) for part in folded)
             if folded and _same_area(self._seam.geod, expected, found):
                 is_cut = len(folded) > 1 or _crosses(traced[0])
-                parts = [self._to_target(part) for part in folded]
-                return CutGeometry(_multi_polygon(parts), is_cut=is_cut)
+                area = _multi_polygon([self._to_target(part) for part in folded])
+                # Where a pole is a point, the edge along the pole is one too.
+                valid = area if shapely.is_valid(area) else _multi_polygon(_polygons(_valid(area)))
+                return CutGeometry(valid, is_cut=is_cut)
         raise NotCutError(
             f"the parts have an area of {abs(found):.6g} m2, the geometry of {abs(expected):.6g} m2"
         )
@@ -226,18 +228,16 @@ class SeamCutter:
 
     def _lonlat(self, path: Path) -> Path:
         """Return relative longitude and latitude, and z, of positions in the source CRS."""
-        relative = self._relative_of_target(reproject_positions(path[:, :2], *self._wkt))
+        lonlat = reproject_positions(path[:, :2], self._wkt[0], self._seam.base_wkt)
+        if not np.isfinite(lonlat).all():
+            raise NotCutError("a coordinate has no position in the target CRS")
+        relative = self._seam.relative_of_base(lonlat)
         if self._source_degrees is not None:
             # A datum shift gives all positions on a pole the same longitude.
             is_pole = np.abs(relative[:, 1]) > _POLE
             longitudes = path[:, 0] * self._source_degrees + self._meridian_shift
             relative[:, 0] = np.where(is_pole, longitudes, relative[:, 0])
         return np.column_stack([relative, path[:, 2:]])
-
-    def _relative_of_target(self, xy: Path) -> Path:
-        if not np.isfinite(xy).all() or np.abs(xy).max() * self._target_metres > MAX_METRES:
-            raise NotCutError("a coordinate has no position in the target CRS")
-        return self._seam.to_relative(xy)
 
     def _trace(self, path: Path, length_m: float, turn: float, *, is_ring: bool) -> Path:
         """Return the path in relative degrees, with longitudes that go on beyond -180 and 180.
@@ -283,8 +283,8 @@ class SeamCutter:
         """Return whether the geometry lies on one side, and `moved` shows it there."""
         if _crosses(traced) or (self._source_degrees is None and _reaches_pole(traced)):
             return False
-        shown = self._relative_of_target(shapely.get_coordinates(moved))[:, 0]
-        if shown.min() < -180.0 or shown.max() > 180.0:
+        shown = self._seam.to_relative(shapely.get_coordinates(moved))[:, 0]
+        if not (shown.min() >= -180.0 and shown.max() <= 180.0):
             return False
         turn = _window(traced) * 360.0
         west, east = traced[:, 0].min() - turn, traced[:, 0].max() - turn
@@ -349,6 +349,10 @@ def _rings(polygon: shapely.Geometry) -> Iterator[shapely.Geometry]:
     yield from shapely.get_rings(polygon)
 
 
+def _valid(polygon: shapely.Geometry) -> shapely.Geometry:
+    return shapely.make_valid(polygon, method="structure", keep_collapsed=False)
+
+
 def _multi_polygon(parts: Sequence[shapely.Geometry]) -> shapely.Geometry:
     return shapely.MultiPolygon([part for part in parts if isinstance(part, shapely.Polygon)])
 
@@ -370,6 +374,12 @@ def _segmented(path: Path, length: float) -> Path:
         return path
     if pieces.sum() > _MAX_VERTICES:
         raise NotCutError("the geometry would need too many vertices")
+    return _divided(path, pieces)
+
+
+def _divided(path: Path, pieces: npt.NDArray[np.int64]) -> Path:
+    """Return the path with each edge divided into a number of pieces."""
+    steps = np.diff(path, axis=0)
     edge = np.repeat(np.arange(len(steps)), pieces)
     index = np.arange(len(edge)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     divided = path[edge] + steps[edge] * (index / pieces[edge])[:, None]
@@ -426,7 +436,7 @@ def _folded_polygon(traced: list[Path]) -> list[shapely.Geometry]:
 def _folded_ring(ring: Path) -> shapely.Geometry:
     filled: shapely.Geometry = shapely.Polygon(ring)
     if not shapely.is_valid(filled):
-        filled = shapely.make_valid(filled, method="structure", keep_collapsed=False)
+        filled = _valid(filled)
     pieces = []
     for turn in _turns(ring):
         window = shapely.box(turn - 180.0, -91.0, turn + 180.0, 91.0)
@@ -493,16 +503,13 @@ def _with_crossings(path: Path) -> Path:
 
 
 def _with_seam_vertices(relative: Path) -> Path:
-    """Return the path with vertices at least every half degree along the seam."""
-    rows: list[Path] = [relative[:1]]
-    on_seam = np.abs(relative[:, 0]) == 180.0
-    along = on_seam[:-1] & on_seam[1:] & (relative[:-1, 0] == relative[1:, 0])
-    for index in range(len(relative) - 1):
-        edge = relative[index : index + 2]
-        pieces = math.ceil(abs(edge[1, 1] - edge[0, 1]) / _SEAM_STEP) if along[index] else 1
-        fractions = np.arange(1, max(pieces, 1) + 1)[:, None] / max(pieces, 1)
-        rows.append(edge[0] + (edge[1] - edge[0]) * fractions)
-    return np.vstack(rows)
+    """Return the path with vertices at least every half degree along the seam and to a pole."""
+    start, end = relative[:-1], relative[1:]
+    along_meridian = np.abs(start[:, 0] - end[:, 0]) < _ON_SEAM
+    pieces = np.where(
+        along_meridian, np.ceil(np.abs(end[:, 1] - start[:, 1]) / _SEAM_STEP), 1
+    ).astype(np.int64)
+    return _divided(relative, np.maximum(pieces, 1))
 
 
 def _same_area(geod: Geod, expected: float, found: float) -> bool:
