@@ -8,6 +8,7 @@ Used by `vector/sources` and `vector`.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from geo_platform.errors import BoundsImplausible
 from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.longitudes import Boxes, LongitudeArcs, degrees_per_unit
 from geo_platform.vector.crs import horizontal
+from geo_platform.vector.seam import longitude_of_x
 from geo_platform.wkb import WkbTypes
 
 RowBounds = npt.NDArray[np.float64]
@@ -49,7 +51,7 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
     Raises BoundsImplausible: PROJ cannot transform the bounds.
     """
     try:
-        transformer = Transformer.from_crs(crs, _GEODETIC, always_xy=True)
+        transformer = _to_lonlat(crs)
         west, south, east, north = transformer.transform_bounds(
             *bounds.xyxy, densify_pts=21, errcheck=False
         )
@@ -74,6 +76,7 @@ class LonLatExtent:
     def __init__(self, crs_wkt: str) -> None:
         self._crs = horizontal(CRS.from_wkt(crs_wkt))
         self._arcs = LongitudeArcs()
+        self._longitude_of_x = None if self._crs.is_geographic else longitude_of_x(crs_wkt)
 
     def add(self, boxes: Boxes) -> None:
         """Add rows or parts of rows by their bounds in the published CRS."""
@@ -101,7 +104,7 @@ class LonLatExtent:
 
     def _in_wgs84(self, box: tuple[float, float], total: Bounds) -> tuple[float, float]:
         """Return west and east in WGS 84, from those in the datum and prime meridian of the CRS."""
-        to_wgs84 = Transformer.from_crs(self._crs, _GEODETIC, always_xy=True)
+        to_wgs84 = _to_lonlat(self._crs)
         per_unit = degrees_per_unit(self._crs)
         heights = np.linspace(total.ymin, total.ymax, 5)
         sides = []
@@ -135,7 +138,9 @@ class LonLatExtent:
         self, bounds: Boxes
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return west and east of each box. A box round a pole has all longitudes."""
-        to_wgs84 = Transformer.from_crs(self._crs, _GEODETIC, always_xy=True)
+        to_wgs84 = _to_lonlat(self._crs)
+        if self._longitude_of_x is not None:
+            return self._longitude_of_x(bounds[:, 0]), self._longitude_of_x(bounds[:, 2])
         low, size = bounds[:, None, :2], bounds[:, None, 2:] - bounds[:, None, :2]
         points = (low + size * _AROUND[None]).reshape(-1, 2)
         longitudes = np.asarray(
@@ -243,6 +248,11 @@ def _looks_like_degrees(bounds: Bounds) -> bool:
         max(abs(bounds.xmin), abs(bounds.xmax)) <= 180
         and max(abs(bounds.ymin), abs(bounds.ymax)) <= 90
     )
+
+
+@lru_cache(maxsize=8)
+def _to_lonlat(crs: CRS) -> Transformer:
+    return Transformer.from_crs(crs, _GEODETIC, always_xy=True)
 
 
 def _formatted(bounds: Bounds) -> str:

@@ -4,7 +4,7 @@ A map of the whole Earth is cut open along a seam. For degrees it is the antimer
 projections of the world and for conic ones it is the meridian opposite the central meridian.
 Azimuthal and transverse projections have no such seam. `seam_cut.py` cuts geometries along it.
 
-Called by `seam_cut.py`.
+Called by `extent.py` and `seam_cut.py`.
 """
 
 import math
@@ -84,22 +84,18 @@ class SeamInSource:
             for start in range(0, len(boxes), _PIECES_PER_CHUNK)
         ]
         self._chunks: Boxes = np.array(chunks).reshape(-1, 4)
+        self._lines: Boxes = np.array([_around(boxes) for boxes in pieces if len(boxes)])
         boxes = np.vstack([np.empty((0, 4)), *pieces])
         self._tree = shapely.STRtree(_as_polygons(boxes))
 
     def may_be_touched(self, bounds: Boxes) -> Mask:
         """Return which bounds, in the source CRS, touch the seam or come close to it."""
-        near = np.zeros(len(bounds), dtype=bool)
-        with np.errstate(invalid="ignore"):
-            total = np.concatenate([np.fmin.reduce(bounds[:, :2]), np.fmax.reduce(bounds[:, 2:])])
-            for chunk in self._chunks[_overlap(self._chunks, total)]:
-                near |= _overlap(bounds, chunk)
-        rows = np.flatnonzero(near)
+        touched = np.zeros(len(bounds), dtype=bool)
+        rows = _rows_that_overlap(bounds, self._lines)
+        rows = rows[_rows_that_overlap(bounds[rows], self._chunks)]
         if rows.size:
-            found = self._tree.query(_as_polygons(bounds[rows]))
-            near[:] = False
-            near[rows[found[0]]] = True
-        return near
+            touched[rows[self._tree.query(_as_polygons(bounds[rows]))[0]]] = True
+        return touched
 
 
 @lru_cache(maxsize=8)
@@ -123,6 +119,26 @@ def seam_of(target_wkt: str) -> Seam | None:
             central_meridian=prime_meridian(crs),
         )
     return _seam_of_projection(crs, geod)
+
+
+def longitude_of_x(
+    wkt: str,
+) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None:
+    """Return the function from x to degrees east of Greenwich, if x alone gives the longitude.
+
+    This is so in a cylindrical projection, where longitudes go on beyond the edges of the map.
+    Return None for any other CRS.
+    """
+    seam = seam_of(wkt)
+    if seam is None or seam.is_geographic or not seam.is_straight:
+        return None
+    probed = np.array([[-90.0, 0.0], [0.0, 0.0], [90.0, 0.0]])
+    west, middle, east = seam.from_relative(probed)[:, 0]
+    if not math.isclose(east - middle, middle - west, rel_tol=1e-9):
+        return None
+    per_unit = 180.0 / float(east - west)
+    central = seam.central_meridian
+    return lambda x: np.asarray(central + (x - middle) * per_unit)
 
 
 @lru_cache(maxsize=8)
@@ -241,6 +257,17 @@ def _pieces(line: Positions) -> Boxes:
         start, end, length = start[is_near], end[is_near], length[is_near]
     margin = (length * _MARGIN)[:, None]
     return np.hstack([np.minimum(start, end) - margin, np.maximum(start, end) + margin])
+
+
+def _rows_that_overlap(bounds: Boxes, boxes: Boxes) -> npt.NDArray[np.int64]:
+    """Return the indexes of the bounds that overlap one of the boxes."""
+    found = np.zeros(len(bounds), dtype=bool)
+    if len(bounds) and len(boxes):
+        with np.errstate(invalid="ignore"):
+            total = np.concatenate([np.fmin.reduce(bounds[:, :2]), np.fmax.reduce(bounds[:, 2:])])
+            for box in boxes[_overlap(boxes, total)]:
+                found |= _overlap(bounds, box)
+    return np.flatnonzero(found)
 
 
 def _as_polygons(boxes: Boxes) -> npt.NDArray[np.object_]:
