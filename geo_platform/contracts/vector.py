@@ -95,6 +95,11 @@ class VectorProfiled(Message):
     keeps_foreign_members: bool = Field(
         default=False, description="GeoJSON: foreign members of features are read as fields"
     )
+    reads_copy: bool = Field(
+        default=False,
+        description="GML and KML: the file is read from a copy, in which linked parts of "
+        "geometries stand in place and all data of placemarks is in a schema",
+    )
     warnings: tuple[Finding, ...]
     fingerprint: str
     layer_suffix: str | None = Field(
@@ -112,7 +117,7 @@ def _with_columns(content: Content) -> Content:
     # Version 1 did not list the columns of the file, did not read foreign members, and knew one
     # layer for each request.
     names = [field["name"] for field in content["fields"]]
-    return {**content, "columns": names, "keeps_foreign_members": False}
+    return {**content, "columns": names, "keeps_foreign_members": False, "reads_copy": False}
 
 
 class FieldMapping(Part):

@@ -79,6 +79,7 @@ def profile_vector(
     _check_file_extension(source, arrived, options.file_extension)
     _check_encoding(options.encoding)
     check_not_truncated(source)
+    original = source
     source, link_findings = with_links_resolved(source)
     source, data_findings = with_all_data(source)
     description = _describe(source, options)
@@ -121,6 +122,7 @@ def profile_vector(
         encoding=description.encoding,
         has_curves=description.has_curves,
         keeps_foreign_members=description.keeps_foreign_members,
+        reads_copy=source is not original,
         warnings=(
             *link_findings,
             *data_findings,

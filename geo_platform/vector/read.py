@@ -106,8 +106,9 @@ def _stream_ogr(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
     source = with_foreign_members(source, are_kept=profile.keeps_foreign_members)
-    source, _ = with_links_resolved(source)
-    source, _ = with_all_data(source)
+    if profile.reads_copy:
+        source, _ = with_links_resolved(source)
+        source, _ = with_all_data(source)
     at = 0
     with (
         LayerStream(

@@ -30,8 +30,7 @@ from geo_platform.vector.sources.xml_splice import (
 )
 
 _SRS_NAME = re.compile(rb"""\bsrsName\s*=\s*(?:"([^"]*)"|'([^']*)')""")
-_HREF = re.compile(rb"""\bhref\s*=\s*["'](#?)""")
-_LOCAL_NAME = re.compile(rb"<(?:[\w.\-]+:)?([\w.\-]+)")
+_LOCAL_LINK = re.compile(rb"""href\s*=\s*["']#""")
 _HREF_OR_ID = re.compile(rb"""\s[\w.\-]+:(?:href|id)\s*=\s*(?:"[^"]*"|'[^']*')""")
 _XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 _GML = re.compile(r"\{https?://www\.opengis\.net/gml(?:/3\.\d)?/?\}(\w+)")
@@ -153,7 +152,7 @@ def scan_crs(source: OpenableSource) -> GmlScan:
     has_single_bytes = True
     with open_bytes(source) as stream:
         for text in _chunks(stream):
-            found.update(first or second for first, second in _SRS_NAME.findall(text))
+            found |= _srs_names(text)
             has_single_bytes = has_single_bytes and b"\0" not in text
     names = sorted(name.decode("utf-8", "replace") for name in found)
     layers: dict[str, GmlCrs] = {}
@@ -211,16 +210,27 @@ def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
 
 def _has_links(source: OpenableSource) -> bool:
     with open_bytes(source) as stream:
-        return any(
-            _is_link(text, match) for text in _chunks(stream) for match in _HREF.finditer(text)
-        )
+        return any(_may_link(text) for text in _chunks(stream) if b"href" in text)
 
 
-def _is_link(text: bytes, href: re.Match[bytes]) -> bool:
-    name = _LOCAL_NAME.match(text, text.rfind(b"<", 0, href.start()))
-    return bool(href.group(1)) or (
-        name is not None and name.group(1).decode("ascii", "replace") in _PARTS
-    )
+def _may_link(text: bytes) -> bool:
+    """Return whether an element links to an element of the file, or a part of a geometry links."""
+    tags = {
+        (before[before.rfind(b"<") + 1 :].split(None, 1) or [b""])[0]
+        for before in text.split(b"href")[:-1]
+    }
+    names = {tag.rpartition(b":")[2].decode("ascii", "replace") for tag in tags}
+    return bool(names & _PARTS) or _LOCAL_LINK.search(text) is not None
+
+
+def _srs_names(text: bytes) -> set[bytes]:
+    """Return the values of all srsNames of the text. Counting the first one is faster."""
+    first = _SRS_NAME.search(text)
+    if first is None:
+        return set()
+    if text.count(first.group()) == text.count(b"srsName"):
+        return {first.group(1) or first.group(2) or b""}
+    return {one or other for one, other in _SRS_NAME.findall(text)}
 
 
 class _CrsTarget:

@@ -42,17 +42,26 @@ _CONTAINERS = frozenset({"kml", "Document", "Folder"})
 _ROWS = frozenset({"Placemark", "GroundOverlay"})
 _STRING_TYPES = frozenset({"", "string", "xsd:string"})
 
-_PREFIX = rb"(?:[\w.\-]+:)?"
-_BLOCK = re.compile(rb"<%bExtendedData\b.*?</%bExtendedData\s*>" % (_PREFIX, _PREFIX), re.DOTALL)
-_DATA = re.compile(rb"""<%bData\s[^<>]*?\bname\s*=\s*["']([^"']*)""" % _PREFIX)
-_SCHEMA_DATA = re.compile(rb"<%bSchemaData\b" % _PREFIX)
-_SCHEMA = re.compile(rb"<%bSchema\b" % _PREFIX)
-_OTHER_DATA = re.compile(rb"<%b(?:address|phoneNumber)\b" % _PREFIX)
+# Data as most programs write it, and any other way.
+_PLAIN_DATA = re.compile(rb"""<Data name="([^"]*)""")
+_DATA = re.compile(rb"""<(?:[\w.\-]+:)?Data\s[^<>]*?\bname\s*=\s*["']([^"']*)""")
+# An element beside Data and SchemaData.
 _FOREIGN = re.compile(
-    rb"(?:<%bExtendedData\b[^<>]*>|</%bData\s*>|</%bSchemaData\s*>)\s*"
-    rb"<(?!/|!|%b(?:Data|SchemaData)\b)" % (_PREFIX, _PREFIX, _PREFIX, _PREFIX)
+    rb"(?:<(?:[\w.\-]+:)?ExtendedData[^<>]*>|</(?:[\w.\-]+:)?(?:Data|SchemaData)\s*>)\s*"
+    rb"<(?!/|!|(?:[\w.\-]+:)?(?:Data|SchemaData)\b)"
 )
-_LEFT = re.compile(rb"<%b(NetworkLink|ScreenOverlay|PhotoOverlay|SimpleArrayData)\b" % _PREFIX)
+_NAMESPACE = re.compile(rb"""xmlns:[\w.\-]+\s*=\s*["']([^"']*)""")
+# Namespaces of KML and of elements that stand in feeds and addresses.
+_KML_NAMESPACES = (
+    b"http://www.opengis.net/kml/",
+    b"http://earth.google.com/kml/",
+    b"http://www.google.com/kml/ext/",
+    b"http://www.w3.org/2005/Atom",
+    b"http://www.w3.org/2001/XMLSchema-instance",
+    b"urn:oasis:names:tc:ciq:",
+)
+_CONTACT_TAG = re.compile(rb"<(?:[\w.\-]+:)?(?:address|phoneNumber)\b")
+_LEFT = ("NetworkLink", "ScreenOverlay", "PhotoOverlay", "SimpleArrayData")
 
 
 def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding, ...]]:
@@ -65,9 +74,12 @@ def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding
     if source.format is not SourceFormat.kml:
         return source, ()
     with mapped_source(source) as text:
-        findings = _findings(text)
-        if not _loses_data(text):
+        # LIBKML holds the whole file in memory too.
+        content = text[:]
+        findings = _findings(content)
+        if not _loses_data(content):
             return source, findings
+        del content
         target = _DataTarget(text)
         edits = target.edits() if parse(text, target) else []
         if not edits:
@@ -77,27 +89,41 @@ def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding
     return replace(source, gdal_path=str(copy)), findings
 
 
-def _findings(text: Mapped) -> tuple[Finding, ...]:
-    counts = Counter(name.decode() for name in _LEFT.findall(text))
-    if not counts:
+def _findings(text: bytes) -> tuple[Finding, ...]:
+    counts = Counter({name: _count(text, name) for name in _LEFT if name.encode() in text})
+    if not +counts:
         return ()
-    listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+    listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common() if count)
     message = f"These elements are not published: {listed}."
     return (Finding(code="KML_ELEMENTS_LEFT", message=message),)
 
 
-def _loses_data(text: Mapped) -> bool:
+def _count(text: bytes, name: str) -> int:
+    return len(re.findall(rb"<(?:[\w.\-]+:)?%b[\s/>]" % name.encode(), text))
+
+
+def _loses_data(text: bytes) -> bool:
     """Return whether GDAL may lose data, by a quick look at the text."""
-    if _OTHER_DATA.search(text) or _FOREIGN.search(text):
+    has_contact = b"address" in text or b"phoneNumber" in text
+    if has_contact and _CONTACT_TAG.search(text):
         return True
-    has_schema_data = _SCHEMA_DATA.search(text) is not None
-    if has_schema_data and not _SCHEMA.search(text):
+    has_schema_data = b"SchemaData" in text
+    if has_schema_data and not re.search(rb"Schema[\s>]", text):
         return True
+    namespaces = set(_NAMESPACE.findall(text))
+    is_foreign = any(not uri.startswith(_KML_NAMESPACES) for uri in namespaces)
+    if is_foreign and _FOREIGN.search(text):
+        return True
+    is_plain = text.count(b"Data ") == sum(
+        text.count(tag) for tag in (b'<Data name="', b'<SimpleData name="', b"<SchemaData ")
+    )
+    names_in = (_PLAIN_DATA if is_plain else _DATA).findall
     names: set[bytes] = set()
-    for block in _BLOCK.finditer(text):
-        found = _DATA.findall(block.group())
+    has_data = not is_plain or b'<Data name="' in text
+    for block in text.split(b"ExtendedData>") if has_data else ():
+        found = names_in(block)
         names.update(found)
-        if len(set(found)) != len(found) or (found and has_schema_data):
+        if found and (has_schema_data or len(set(found)) != len(found)):
             return True
     lowered = {name.decode("utf-8", "replace").lower() for name in names}
     return len(lowered) != len(names) or bool(lowered & _OWN_FIELDS)
