@@ -171,7 +171,12 @@ def look_at_page(
         return ListingResult(
             after_page(cursor, page.after, {}), page.after is None, objects=len(page.objects)
         )
-    source_files = [stored for stored in page.objects if group_prefix(stored.reference.key) in new]
+    new_in_any_case = {prefix.casefold() for prefix in new}
+    source_files = [
+        stored
+        for stored in page.objects
+        if group_prefix(stored.reference.key).casefold() in new_in_any_case
+    ]
     for prefix in _over_border(new, page, is_first=cursor.after is None):
         source_files += [
             stored

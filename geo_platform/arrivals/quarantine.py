@@ -62,7 +62,7 @@ from geo_platform.ports import (
 )
 from geo_platform.source.sidecars import (
     all_sidecars,
-    group_prefix,
+    group_prefixes,
     group_sources,
     guess_driver_sidecars,
 )
@@ -171,7 +171,11 @@ def present_arrival(
 
     Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    listed = {stored.reference.key: stored for stored in objects.list(container, group_prefix(key))}
+    listed = {
+        stored.reference.key: stored
+        for prefix in group_prefixes(key)
+        for stored in objects.list(container, prefix)
+    }
     if key not in listed:
         return None
     others = [group.main for group in group_sources(listed).sources if group.main != key]

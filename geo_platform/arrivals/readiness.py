@@ -99,13 +99,15 @@ def sort_out(
 def sets_of(objects: Iterable[StoredObject]) -> dict[str, dict[str, StoredObject]]:
     """Group the objects that may belong to one source: prefix of the names -> key -> object.
 
+    The prefix is in lower case, because letter case does not matter.
     If an object is passed in two versions, the later version counts.
     """
     sets: dict[str, dict[str, StoredObject]] = {}
     for stored in sorted(
         objects, key=lambda each: (each.reference.key, each.last_modified_utc, each.reference.etag)
     ):
-        sets.setdefault(group_prefix(stored.reference.key), {})[stored.reference.key] = stored
+        prefix = group_prefix(stored.reference.key).casefold()
+        sets.setdefault(prefix, {})[stored.reference.key] = stored
     return sets
 
 

@@ -31,7 +31,7 @@ from geo_platform.arrivals.watch import Watch
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.orchestrator.run_requests import LaunchPlan, existing_run_keys, plan_launches
 from geo_platform.ports import MessageQueue, ObjectStore, QueuedMessage, StoredObject
-from geo_platform.source.sidecars import group_prefix, is_single_file
+from geo_platform.source.sidecars import group_prefix, group_prefixes, is_single_file
 
 TICK_S = 19.6
 HIDDEN_S = 90
@@ -246,8 +246,9 @@ class EventIntake:
                 return [self.objects.stat(container, place)]
             return [
                 stored
-                for stored in self.objects.list(container, place)
-                if group_prefix(stored.reference.key) == place
+                for prefix in group_prefixes(place)
+                for stored in self.objects.list(container, prefix)
+                if group_prefix(stored.reference.key) == prefix
             ]
         except (SourceNotFound, ParameterInvalid):
             # It was deleted, or has a name that is invalid in the platform's stores.

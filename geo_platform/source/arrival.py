@@ -27,7 +27,7 @@ from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.sidecars import (
     all_sidecars,
     driver_sidecars,
-    stem_spellings,
+    group_prefixes,
 )
 from geo_platform.source.sniff import DetectedSource, detect_content
 
@@ -220,7 +220,7 @@ def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, Objec
     """Return the sidecars of the object by key; list only keys that begin with its stem."""
     listed = {
         stored.reference.key: stored.reference
-        for prefix in stem_spellings(key)
+        for prefix in group_prefixes(key)
         for stored in objects.list(container, prefix)
     }
     return {name: listed[name] for name in all_sidecars(key, listed.keys())}

@@ -268,23 +268,6 @@ def is_single_file(name: str) -> bool:
     return _split(lower_name)[1] in _EXTENSIONS and not _sidecar_names(lower_name)
 
 
-def stem_spellings(name: str) -> tuple[str, ...]:
-    """Return the prefixes under which a store may hold the source and its sidecars.
-
-    The first one is that of the name itself. A store lists names by exact prefix, so sidecars whose
-    stem is in other letters are looked for in lower case, in upper case and capitalised. A source
-    without sidecars has one spelling.
-    """
-    folder, slash, base = name.rpartition("/")
-    stem, dot, _ = base.rpartition(".")
-    if not stem:
-        return (name,)
-    spellings = [stem]
-    if not is_single_file(name):
-        spellings += [stem.lower(), stem.upper(), stem.capitalize()]
-    return tuple(dict.fromkeys(f"{folder}{slash}{spelling}{dot}" for spelling in spellings))
-
-
 def group_prefix(name: str) -> str:
     """Return the prefix shared by a source and all its sidecars: folder, stem and dot.
 
@@ -299,6 +282,21 @@ def group_prefix(name: str) -> str:
     return name if stem == base else f"{folder}{slash}{stem}."
 
 
+def group_prefixes(name: str) -> tuple[str, ...]:
+    """Return the prefixes under which a store may hold the source and its sidecars.
+
+    The first one is `group_prefix(name)`. Others have its stem in lower case, in upper case and
+    capitalised, because a store lists names by exact prefix and letter case does not matter. A
+    source without sidecars has one prefix.
+    """
+    prefix = group_prefix(name)
+    if not prefix.endswith("."):
+        return (prefix,)
+    folder, slash, stem = prefix.rpartition("/")
+    spellings = (stem, stem.lower(), stem.upper(), stem.capitalize())
+    return tuple(dict.fromkeys(f"{folder}{slash}{spelling}" for spelling in spellings))
+
+
 def format_by_name(name: str) -> SourceFormat | None:
     """Guess the format from the extension, where the content is not available.
 
@@ -311,14 +309,12 @@ def guess_driver_sidecars(name: str, siblings: Collection[str]) -> tuple[str, ..
     """Return the sidecars among `siblings` that a driver may read, sorted, before content is known.
 
     The format is guessed from the extension of `name`; `driver_sidecars` takes the detected format
-    instead. The stem must agree in letter case too, because a store lists names by exact prefix.
+    instead.
     """
     source_format = format_by_name(name)
     if source_format is None:
         return ()
-    folder, slash, base = name.rpartition("/")
-    stem = folder + slash + (base.rpartition(".")[0] or base)
-    sidecars = all_sidecars(name, [sibling for sibling in siblings if sibling.startswith(stem)])
+    sidecars = all_sidecars(name, siblings)
     return tuple(sorted(driver_sidecars(source_format, name, sidecars).values()))
 
 

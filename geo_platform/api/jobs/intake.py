@@ -41,7 +41,7 @@ from geo_platform.errors import (
 )
 from geo_platform.ports import ITEM_RUN_ID, Catalog, ObjectStore
 from geo_platform.runs import JOB_TAG, ROOT_RUN_TAG, ClientIds
-from geo_platform.source.sidecars import guess_driver_sidecars
+from geo_platform.source.sidecars import group_prefixes, guess_driver_sidecars
 
 # A status request gets a response within a few seconds, 503 if Dagster is too slow.
 STATUS_TIMEOUT_S = 2.0
@@ -346,10 +346,10 @@ def source_of(objects: ObjectStore, container: str, key: str) -> Arrival:
         raise ParameterInvalid(
             f"{key!r} cannot be the name of an object: {error.message}"
         ) from error
-    folder, slash, base = key.rpartition("/")
-    stem = base.rpartition(".")[0] or base
     neighbours = {
-        stored.reference.key: stored for stored in objects.list(container, folder + slash + stem)
+        stored.reference.key: stored
+        for prefix in group_prefixes(key)
+        for stored in objects.list(container, prefix)
     }
     if key not in neighbours:
         raise SourceNotFound(f"There is no object {key!r} in the container {container!r} any more.")

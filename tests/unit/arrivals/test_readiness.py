@@ -106,6 +106,18 @@ def test_a_tiff_goes_at_once_and_a_later_sidecar_makes_another_arrival() -> None
     assert later.last_modified_utc == NOON + timedelta(seconds=5)
 
 
+def test_letter_case_of_the_parts_does_not_matter() -> None:
+    parts = [stored(f"in/{name}") for name in ("ROADS.SHP", "roads.dbf", "roads.PRJ", "Roads.shx")]
+    assert ready(sort(*parts)) == {"in/ROADS.SHP": ("in/Roads.shx", "in/roads.PRJ", "in/roads.dbf")}
+    two = [
+        stored(f"in/{stem}.{end}") for stem in ("A", "a") for end in ("shp", "dbf", "shx", "prj")
+    ]
+    assert ready(sort(*two)) == {
+        f"in/{stem}.shp": tuple(f"in/{stem}.{end}" for end in ("dbf", "prj", "shx"))
+        for stem in ("A", "a")
+    }
+
+
 def test_parts_without_their_shapefile_wait_and_then_go_to_be_refused() -> None:
     alone = sort(stored("a.dbf"))
     assert list(alone.waiting) == ["a.dbf"]
