@@ -199,29 +199,39 @@ def test_formats_that_mix_are_split_and_others_by_the_remedy(
         for feature in json.loads((tmp_path / "mixed.geojson").read_text())["features"]
     ]
     (folder / "log.geojsonl").write_text("\n".join(lines))
+    # The sampled rows are points; the last row is a polygon.
+    late = pyogrio.read_dataframe(geojson(tmp_path / "late.geojson", *[BENCH] * 3000, PARK))
+    options: dict[str, Any] = {"geometry_type": "Unknown", "SPATIAL_INDEX": "NO"}
+    pyogrio.write_dataframe(late, folder / "late.fgb", **options)
     ended = command(profile, home, "ingest", "--json", str(folder))
     answers = {Path(line["source"]).name: line for line in ended.lines}
-    names = {
-        name: [
-            asset
-            for asset in answer["outputs"]
-            if "data" in asset or asset.endswith(("points", "lines", "polygons"))
-        ]
-        for name, answer in answers.items()
-    }
     assert {name: line["outcome"] for name, line in answers.items()} == {
         "trip.kml": "published",
         "mix.fgb": "published",
         "log.geojsonl": "published",
+        "late.fgb": "published",
         "overlay.gpkg": "refused",
-    }, names
+    }
+    points, polygons = (["MultiPoint"], [(1,)]), (["MultiPolygon"], [(0,)])
+    for name in ("mix", "log"):
+        answer = answers["mix.fgb" if name == "mix" else "log.geojsonl"]
+        found = datasets(profile, home, answer)
+        assert found == {f"geo.{name}_points": points, f"geo.{name}_polygons": polygons}
+    found = datasets(profile, home, answers["late.fgb"])
+    assert {name: len(rows) for name, (_, rows) in found.items()} == {
+        "geo.late_points": 3000,
+        "geo.late_polygons": 1,
+    }
+    trip = profile.catalog(home).item("vectors", "trip")
+    assert trip is not None
+    assert {name.partition("_")[2] for name in trip["assets"]} >= {"points", "lines"}
     refused = answers["overlay.gpkg"]["error"]
     assert refused["code"] == "GEOMETRY_MIXED"
     assert "--mixed-geometry split" in refused["remedy"]
     split = ingest(profile, home, folder / "overlay.gpkg", "--mixed-geometry", "split")
     assert datasets(profile, home, split) == {
-        "geo.overlay_points": (["MultiPoint"], [(1,)]),
-        "geo.overlay_polygons": (["MultiPolygon"], [(0,)]),
+        "geo.overlay_points": points,
+        "geo.overlay_polygons": polygons,
     }
 
 
