@@ -35,15 +35,19 @@ def item_place(
     *,
     dataset: str | None = None,
     layer_suffix: str | None = None,
+    is_one_of_all: bool = False,
 ) -> tuple[str, str]:
     """Return (collection id, item id) of the item of a source.
 
     The item id is the id in `options`, else `dataset` (see `dataset_of`), else an id made from the
-    name of the object. If all layers of the source are taken, it ends with `layer_suffix`.
+    name of the object. If the source has several layers, this name ends with `layer_suffix`; so
+    does the id in `options` if all layers are taken.
     """
     collection = options.collection_id or default_collection(source.kind)
     item_id = options.item_id or dataset or default_item_id(source.key)
-    if layer_suffix is not None and item_id != dataset:
+    if layer_suffix is not None and (
+        is_one_of_all if options.item_id is not None else dataset is None
+    ):
         item_id = f"{item_id[: ITEM_ID_MAX - len(layer_suffix) - 1]}-{layer_suffix}"
     return collection, item_id
 
@@ -51,7 +55,11 @@ def item_place(
 def place_of_load(loaded: FeaturesLoaded, options: ItemOptions) -> tuple[str, str]:
     """Return (collection id, item id) of the item of a vector layer."""
     return item_place(
-        loaded.source, options, dataset=dataset_of(loaded), layer_suffix=loaded.layer_suffix
+        loaded.source,
+        options,
+        dataset=dataset_of(loaded),
+        layer_suffix=loaded.layer_suffix,
+        is_one_of_all=loaded.is_one_of_all,
     )
 
 

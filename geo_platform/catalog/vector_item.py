@@ -68,7 +68,7 @@ def build_vector_item(
         within=bounds,
         place=place_of_load(loaded, options),
         dataset=dataset_of(loaded),
-        layer=loaded.layer if loaded.layer_suffix is not None else None,
+        layer=_layer_in_title(loaded, options),
         extensions=[TableExtension.get_schema_uri()],
     )
     _add_links(item, previous_item)
@@ -106,6 +106,18 @@ def build_vector_item(
         item.properties[ITEM_SOURCES] = _joined_sources(previous_item, loaded, provenance)
     _add_assets(item, loaded)
     return item
+
+
+def _layer_in_title(loaded: FeaturesLoaded, options: ItemOptions) -> str | None:
+    """Return the layer if the title has to name it: there are several, and the title is not given.
+
+    If all layers are taken, the title is given for all of them.
+    """
+    is_named = loaded.is_one_of_all or options.title is None
+    is_appended = loaded.load_mode == APPEND
+    return (
+        loaded.layer if loaded.layer_suffix is not None and is_named and not is_appended else None
+    )
 
 
 def _rows_of(loaded: FeaturesLoaded) -> int:

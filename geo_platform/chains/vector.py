@@ -89,12 +89,14 @@ def _is_appended(options: ChainOptions) -> bool:
 def _place_ahead(arrived: ObjectArrived, options: ChainOptions) -> Place | None:
     """Return where the item will be published, or None if only the run finds that out.
 
-    The item of an append is named after the dataset. A request for all layers has an item for each.
+    The item of an append is named after the dataset. The item of a layer has the layer's name if
+    the file has several; a request for all layers has an item for each.
     """
-    takes_all = options.of(VectorProfileOptions).layer_name == ALL_LAYERS
-    if _is_appended(options) or takes_all:
+    layer, item = options.of(VectorProfileOptions).layer_name, options.of(ItemOptions)
+    names_layer = layer is not None and item.item_id is None
+    if _is_appended(options) or names_layer or layer == ALL_LAYERS:
         return None
-    return item_place(arrived, options.of(ItemOptions))
+    return item_place(arrived, item)
 
 
 def _default_dataset(key: str) -> str:
@@ -138,9 +140,15 @@ def _preview(
         for plan in plans
         for position, (dataset, geometry_type) in enumerate(planned_datasets(plan))
     ]
-    if not _is_appended(options):
+    if len(plans) > 1:
         return Preview(source_facts, steps)
-    place = item_place(arrived, options.of(ItemOptions), dataset=plans[0].dataset)
+    place = item_place(
+        arrived,
+        options.of(ItemOptions),
+        dataset=plans[0].dataset if _is_appended(options) else None,
+        layer_suffix=profiled.layer_suffix,
+        is_one_of_all=profiled.is_one_of_all,
+    )
     return Preview(source_facts, steps, place)
 
 

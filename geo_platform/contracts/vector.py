@@ -104,8 +104,11 @@ class VectorProfiled(Message):
     fingerprint: str
     layer_suffix: str | None = Field(
         default=None,
-        description="how the names of the layer's results end, if all layers of a file with "
-        "several are taken; else None",
+        description="how the names of the layer's results end, if the file has several layers with "
+        "geometry; else None",
+    )
+    is_one_of_all: bool = Field(
+        default=False, description="all layers are taken: given names get the suffix too"
     )
     other_layers: tuple["VectorProfiled", ...] = Field(
         default=(), description="the further layers, if all layers are taken"
@@ -203,8 +206,11 @@ class FeaturesLoaded(Message):
     )
     layer_suffix: str | None = Field(
         default=None,
-        description="how the names of the layer's results end, if all layers of a file with "
-        "several are taken; else None",
+        description="how the names of the layer's results end, if the file has several layers with "
+        "geometry; else None",
+    )
+    is_one_of_all: bool = Field(
+        default=False, description="all layers are taken: given names get the suffix too"
     )
     other_layers: tuple["FeaturesLoaded", ...] = Field(
         default=(), description="the further layers, if all layers are taken"

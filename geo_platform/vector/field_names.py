@@ -163,6 +163,21 @@ def _reason(source: str, clean: str, published: str) -> str | None:
     )
 
 
+def layer_suffixes(layers: Sequence[str]) -> list[str]:
+    """Return for each layer of a file how the names of its results end, all different."""
+    suffixes: list[str] = []
+    for position, layer in enumerate(layers, start=1):
+        # A suffix may begin with a digit, and may be a reserved word.
+        clean = clean_name(f"x_{layer}")[2:] or f"layer_{position}"
+        suffix, number = clean, 1
+        while suffix in suffixes:
+            number += 1
+            ending = f"_{number}"
+            suffix = clean[: MAX_NAME_LENGTH - len(ending)] + ending
+        suffixes.append(suffix)
+    return suffixes
+
+
 def dataset_name(table_name: str | None, default: str) -> str:
     """Return the dataset's name: `table_name` in lower case, or one made from `default`.
 

@@ -19,7 +19,6 @@ from geo_platform.fingerprint import Recipe
 from geo_platform.ports import FeatureStore, ObjectStore
 from geo_platform.source.arrival import open_source
 from geo_platform.source.openable import OpenableSource
-from geo_platform.vector.field_names import MAX_NAME_LENGTH, clean_name
 from geo_platform.vector.load import load_features
 from geo_platform.vector.options import (
     ALL_LAYERS,
@@ -82,7 +81,7 @@ def _profile_all(
 ) -> VectorProfiled:
     profiles: list[VectorProfiled] = []
     empty: list[str] = []
-    for name, suffix in zip(names, layer_suffixes(names), strict=True):
+    for name in names:
         one = options.model_copy(update={"layer_name": name})
         try:
             with _naming(name):
@@ -90,11 +89,7 @@ def _profile_all(
         except NoFeatures:
             empty.append(name)
             continue
-        # The results have other names than those of a request for this layer alone.
-        fingerprint = recipe.extend(profiled.fingerprint, {"layer_suffix": suffix})
-        profiles.append(
-            profiled.model_copy(update={"layer_suffix": suffix, "fingerprint": fingerprint})
-        )
+        profiles.append(profiled.model_copy(update={"is_one_of_all": True}))
     if not profiles:
         raise NoFeatures(f"None of the {len(names)} layers of {source.display_name} has rows.")
     left_out = _left_out(tables, empty)
@@ -143,20 +138,6 @@ def load_layers(
         loads.append(load)
     first, *others = loads
     return first.model_copy(update={"other_layers": tuple(others)})
-
-
-def layer_suffixes(names: Sequence[str]) -> list[str]:
-    """Return a name for each layer that can end a dataset's name, all different."""
-    suffixes: list[str] = []
-    for position, name in enumerate(names, start=1):
-        clean = clean_name(name).strip("_") or f"layer_{position}"
-        suffix, number = clean, 1
-        while suffix in suffixes:
-            number += 1
-            ending = f"_{number}"
-            suffix = clean[: MAX_NAME_LENGTH - len(ending)] + ending
-        suffixes.append(suffix)
-    return suffixes
 
 
 def _layers(source: OpenableSource) -> tuple[list[str], list[str]]:

@@ -165,6 +165,7 @@ def _load_planned(
                 "source": profiled.source,
                 "layer": profiled.layer,
                 "layer_suffix": profiled.layer_suffix,
+                "is_one_of_all": profiled.is_one_of_all,
                 "was_reused": True,
                 "seconds": time.perf_counter() - started,
             }
@@ -320,6 +321,7 @@ def _message(
         fingerprint=data.fingerprint,
         layer=data.profiled.layer,
         layer_suffix=data.profiled.layer_suffix,
+        is_one_of_all=data.profiled.is_one_of_all,
     )
 
 

@@ -165,22 +165,20 @@ def object_stem(key: str) -> str:
 
 
 def _dataset(profile: VectorProfiled, options: VectorFeaturesOptions) -> str:
+    """Return the dataset's name: `table_name`, or the object's stem.
+
+    If the file has several layers, the layer's suffix is appended to the stem; to `table_name`
+    only if all layers are taken.
+    """
+    base = dataset_name(options.table_name, object_stem(profile.source.key))
     suffix = profile.layer_suffix
-    if suffix is None:
-        return dataset_name(options.table_name, _default_name(profile))
-    base = dataset_name(options.table_name, object_stem(profile.source.key)).rstrip("_")
-    name = f"{base}_{suffix}"
+    if suffix is None or (options.table_name is not None and not profile.is_one_of_all):
+        return base
+    name = f"{base.rstrip('_')}_{suffix}"
     if len(name) <= MAX_NAME_LENGTH:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:6]
     return f"{name[: MAX_NAME_LENGTH - 7]}_{digest}"
-
-
-def _default_name(profile: VectorProfiled) -> str:
-    """Return the object's stem, with the layer's name appended if the file has several layers."""
-    stem = object_stem(profile.source.key)
-    has_several = sum(layer.geometry_type is not None for layer in profile.layers) > 1
-    return f"{stem}_{profile.layer}" if has_several else stem
 
 
 def _fields(

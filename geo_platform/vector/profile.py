@@ -20,6 +20,7 @@ from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.crs import determine_crs
 from geo_platform.vector.extent import check_plausible, sampled_extent
+from geo_platform.vector.field_names import layer_suffixes
 from geo_platform.vector.options import FileExtension, VectorProfileOptions
 from geo_platform.vector.sources.common import SourceDescription
 from geo_platform.vector.sources.csv_profile import describe_csv
@@ -131,7 +132,16 @@ def profile_vector(
             *extent_findings,
         ),
         fingerprint=recipe.extend(arrived.fingerprint, options.model_dump(mode="json")),
+        layer_suffix=_layer_suffix(description),
     )
+
+
+def _layer_suffix(description: SourceDescription) -> str | None:
+    """Return how the names of the layer's results end; None if no other layer has geometry."""
+    spatial = [layer.name for layer in description.layers if layer.geometry_type is not None]
+    if len(spatial) < 2:
+        return None
+    return dict(zip(spatial, layer_suffixes(spatial), strict=True))[description.layer]
 
 
 def _describe(source: OpenableSource, options: VectorProfileOptions) -> SourceDescription:

@@ -304,6 +304,9 @@ def test_all_layers_are_taken_in_one_request(tmp_path: Path, profile: ProfileUnd
         assert "'empty'" in warnings["LAYERS_LEFT_OUT"]
     again = command(profile, home, "ingest", "--json", str(source), "--layer-name", "*")
     assert {line["outcome"] for line in again.lines} == {"unchanged"}
+    # A layer that is taken alone has the same item, and leaves those of the others alone.
+    alone = ingest(profile, home, source, "--layer-name", "Roads.")
+    assert (alone["outcome"], alone["item"]) == ("unchanged", "plan-roads_2")
     examined = command(profile, home, "doctor", "--json")
     assert (examined.exit_code, examined.stdout.count("ITEM_WITHOUT")) == (0, 0), examined.stdout
     assert command(profile, home, "unpublish", "vectors/plan-roads").exit_code == 0

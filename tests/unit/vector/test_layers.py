@@ -9,10 +9,13 @@ import pytest
 import shapely
 
 from geo_platform import errors
+from geo_platform.catalog.naming import item_place
 from geo_platform.chains import vector
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
+from geo_platform.options import ItemOptions
 from geo_platform.storage.local.geoparquet import GeoParquetLake
-from geo_platform.vector.layers import every_load, layer_suffixes, load_layers, profile_layers
+from geo_platform.vector.field_names import layer_suffixes
+from geo_platform.vector.layers import every_load, load_layers, profile_layers
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 from tests.unit.vector.harness import Platform, Write
 
@@ -56,7 +59,7 @@ def test_each_layer_has_an_account_and_a_name_of_its_own(platform: Platform, tow
     profiled = profile(platform, town)
     loaded = load(platform, profiled)
     facts = [
-        (each.layer, each.dataset, each.read, each.inserted, each.fields[0].published)
+        (each.layer, each.dataset, each.read, each.inserted, each.fields[-1].published)
         for each in every_load(loaded)
     ]
     assert facts == [("trees", "town_trees", 2, 2, "n"), ("Parks", "town_parks", 1, 1, "area")]
@@ -67,8 +70,27 @@ def test_each_layer_has_an_account_and_a_name_of_its_own(platform: Platform, tow
         assert left_out.message == (
             "Left out: 'codes' (a table without geometry), 'later' (no rows)."
         )
-    alone = platform.load(platform.profile(town, layer_name="trees"))
-    assert alone.fingerprint != loaded.fingerprint
+
+
+def test_a_layer_taken_alone_has_the_same_names_unless_they_are_given(
+    platform: Platform, town: Path
+) -> None:
+    loaded = load(platform, profile(platform, town))
+    alone = platform.profile(town, layer_name="trees")
+    assert (alone.layer_suffix, alone.is_one_of_all) == ("trees", False)
+    assert platform.load(alone).dataset == loaded.dataset == "town_trees"
+    assert platform.load(alone, table_name="trees").dataset == "trees"
+    places = [
+        item_place(
+            each.source,
+            ItemOptions(item_id=item_id),
+            layer_suffix=each.layer_suffix,
+            is_one_of_all=each.is_one_of_all,
+        )[1]
+        for each in (loaded, alone)
+        for item_id in (None, "given")
+    ]
+    assert places == ["town-trees", "given-trees", "town-trees", "given"]
 
 
 def test_the_given_table_name_is_the_first_part(platform: Platform, town: Path) -> None:
@@ -104,11 +126,12 @@ def test_a_refused_layer_is_named_and_nothing_is_written(
 
 
 def test_names_of_layers_are_distinct() -> None:
-    assert layer_suffixes(["Roads", "roads", "ROADS", "公園", "select", "a" * 70]) == [
+    assert layer_suffixes(["Roads", "roads", "ROADS", "公園", "select", "2020", "a" * 70]) == [
         "roads",
         "roads_2",
         "roads_3",
         "layer_4",
         "select",
-        "a" * 63,
+        "2020",
+        "a" * 61,
     ]
