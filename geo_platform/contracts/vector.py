@@ -100,6 +100,9 @@ class VectorProfiled(Message):
         description="GML and KML: the file is read from a copy, in which linked parts of "
         "geometries stand in place and all data of placemarks is in a schema",
     )
+    numbers_as_text: tuple[str, ...] = Field(
+        default=(), description="GeoJSON: members whose numbers are read as text, to keep digits"
+    )
     warnings: tuple[Finding, ...]
     fingerprint: str
     layer_suffix: str | None = Field(

@@ -124,6 +124,7 @@ def profile_vector(
         has_curves=description.has_curves,
         keeps_foreign_members=description.keeps_foreign_members,
         reads_copy=source is not original,
+        numbers_as_text=description.numbers_as_text,
         warnings=(
             *link_findings,
             *data_findings,

@@ -29,6 +29,7 @@ from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.dbf import exact_batches
 from geo_platform.vector.sources.geojson_text import with_foreign_members
+from geo_platform.vector.sources.geojson_values import with_numbers_as_text
 from geo_platform.vector.sources.gml_text import with_links_resolved
 from geo_platform.vector.sources.kml_text import with_all_data
 from geo_platform.vector.sources.ogr import (
@@ -105,6 +106,8 @@ def _stream_shapefile(
 def _stream_ogr(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
+    original = source
+    source = with_numbers_as_text(source, profile.numbers_as_text)
     source = with_foreign_members(source, are_kept=profile.keeps_foreign_members)
     if profile.reads_copy:
         source, _ = with_links_resolved(source)
@@ -119,7 +122,7 @@ def _stream_ogr(
             findings=findings,
             **stream_options(profile.fields),
         ) as stream,
-        file_columns(source, profile.layer, stream.id_column, profile.fields) as columns,
+        file_columns(original, profile.layer, stream.id_column, profile.fields) as columns,
     ):
         for batch in stream:
             yield _as_source_batch(batch, at, source, profile, stream.id_column, columns)

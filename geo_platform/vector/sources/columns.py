@@ -3,22 +3,33 @@
 The profile decides where the values of each field come from (`FieldOrigin`), and this module
 follows it while the rows are read.
 
-Called by `vector/read.py`.
+GDAL's Arrow stream gives a column of times one zone, which the driver takes from its first rows,
+from all or from none (GDAL 3.12). Its text of a time has the zone of that time. If the stream has a
+zone for a column, the driver has seen one in every row, and the column is read as it comes.
+
+Called by `ogr_profile.py` and `vector/read.py`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from geo_platform.contracts.arrival import SourceFormat
-from geo_platform.contracts.vector import FieldOrigin, SourceField
+from geo_platform.contracts.message import Finding
+from geo_platform.contracts.vector import FieldOrigin, FieldType, SourceField
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import published_type
+from geo_platform.vector.sources.geojson_values import FeatureIds
 from geo_platform.vector.sources.geopackage import TableColumns
 from geo_platform.vector.sources.loose_values import to_array
+from geo_platform.vector.sources.ogr import LayerStream
+
+_ROWS = 65_536
+_ZONE = r"(Z|[+-]\d\d(:?\d\d)?)$"
 
 
 class FileColumns(Protocol):
@@ -59,8 +70,11 @@ def file_columns(
     Raises SourceUnreadable, SourceTruncated: the file cannot be read.
     """
     read_here = [field for field in fields if field.origin is FieldOrigin.file]
-    if not read_here or source.format is not SourceFormat.geopackage:
+    if not read_here:
         yield None
+        return
+    if source.format is not SourceFormat.geopackage:
+        yield FeatureIds(source, read_here[0])
         return
     with TableColumns(source, layer, id_column, read_here) as columns:
         yield columns
@@ -111,3 +125,74 @@ def _column(
     if field.origin is FieldOrigin.driver_text:
         return times_from_text(column, field)
     return column
+
+
+@dataclass(frozen=True)
+class DescribedTimes:
+    """All fields of the layer, and a finding for each column that mixes times of both kinds."""
+
+    fields: tuple[SourceField, ...]
+    findings: tuple[Finding, ...]
+
+
+def describe_times(
+    source: OpenableSource,
+    layer: str,
+    fields: Sequence[SourceField],
+    schema: pa.Schema,
+    findings: dict[str, Finding],
+) -> DescribedTimes:
+    """Return the fields, with the types of times that all their values have.
+
+    A column with a zone in some rows only becomes text. `schema` is that of the driver's stream.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
+    """
+    unsure = [
+        field.name
+        for field in fields
+        if field.type is FieldType.timestamp and not field.is_utc and field.name in schema.names
+    ]
+    if not unsure:
+        return DescribedTimes(tuple(fields), ())
+    zoned, local = dict.fromkeys(unsure, 0), dict.fromkeys(unsure, 0)
+    with LayerStream(
+        source,
+        layer,
+        encoding=None,
+        batch_rows=_ROWS,
+        findings=findings,
+        columns=unsure,
+        with_geometry=False,
+        times_as_text=True,
+    ) as stream:
+        for batch in stream:
+            for name in unsure:
+                column = pc.utf8_rtrim(batch.rows.column(name), "\0")
+                with_zone = pc.sum(pc.match_substring_regex(column, _ZONE)).as_py() or 0
+                zoned[name] += with_zone
+                local[name] += len(column) - column.null_count - with_zone
+    if not any(zoned.values()):
+        return DescribedTimes(tuple(fields), ())
+    described, mixed = [], []
+    for field in fields:
+        if field.type is not FieldType.timestamp:
+            described.append(field)
+            continue
+        is_mixed = bool(zoned.get(field.name)) and bool(local.get(field.name))
+        if is_mixed:
+            mixed.append(_finding(field, zoned[field.name], local[field.name]))
+        changes = {
+            "origin": FieldOrigin.driver_text,
+            "type": FieldType.string if is_mixed else FieldType.timestamp,
+            "is_utc": not is_mixed and (field.is_utc or bool(zoned.get(field.name))),
+        }
+        described.append(field.model_copy(update=changes))
+    return DescribedTimes(tuple(described), tuple(mixed))
+
+
+def _finding(field: SourceField, zoned: int, local: int) -> Finding:
+    return Finding(
+        code="TIMES_MIXED",
+        message=f"Column {field.name!r} ({field.source_type}) has {zoned:,} times with a zone and "
+        f"{local:,} without; it is published as text, unchanged.",
+    )

@@ -31,8 +31,8 @@ class SourceDescription:
     that the specification of the format gives to every file, or None. `extent` is the extent of all
     rows, if it is known; else `row_bounds` has xmin, ymin, xmax and ymax of each sampled row. Both
     are in the CRS of the source. `keeps_foreign_members` means that foreign members of GeoJSON
-    features are fields. `columns` lists every column of the file besides the geometry; None if
-    those are the fields.
+    features are fields, `numbers_as_text` names members of GeoJSON whose numbers are read as text.
+    `columns` lists every column of the file besides the geometry; None if those are the fields.
     """
 
     driver: str
@@ -52,6 +52,7 @@ class SourceDescription:
     has_curves: bool = False
     stated_crs: tuple[str, ...] = ()
     keeps_foreign_members: bool = False
+    numbers_as_text: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     warnings: tuple[Finding, ...] = field(default=())
 

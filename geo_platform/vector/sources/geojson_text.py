@@ -4,7 +4,7 @@ GDAL 3.12 reads the `crs` of the outermost object only, assumes WGS 84 where it 
 `crs`, omits foreign members (RFC 7946, section 6.1), and cuts text at U+0000. The scan reads the
 whole file once. A feature without any of this is matched by one regular expression and not parsed.
 
-Called by `ogr_profile.py` and `vector/read.py`.
+Called by `geojson_values.py`, `ogr_profile.py` and `vector/read.py`.
 """
 
 import codecs
@@ -44,7 +44,9 @@ _PROPERTIES = rf'\{{[^{{}}"]*+(?:(?:{_STRING}|{_FLAT_OBJECT})[^{{}}"]*+)*+\}}'
 
 
 def _object_of(member: str) -> str:
-    return rf"\{{{_SPACES}{member}(?:{_SPACES},{_SPACES}{member})*+{_SPACES}\}}"
+    # The member stands here once, since it can have a named group.
+    separator = rf"(?:,{_SPACES}(?!\}})|(?=\}}))"
+    return rf"\{{{_SPACES}(?:{member}{_SPACES}{separator})++\}}"
 
 
 _GEOMETRY = _object_of(
@@ -57,7 +59,7 @@ _PLAIN_FEATURE = re.compile(
         rf'(?:"type"{_SPACES}:{_SPACES}"Feature"'
         rf'|"properties"{_SPACES}:{_SPACES}(?:null|{_PROPERTIES})'
         rf'|"geometry"{_SPACES}:{_SPACES}(?:null|{_GEOMETRY})'
-        rf'|"id"{_SPACES}:{_SPACES}(?:{_STRING}|[0-9.\-+eE]++)'
+        rf'|"id"{_SPACES}:{_SPACES}(?P<id>{_STRING}|[0-9.\-+eE]++)'
         rf"|{_BBOX})"
     ),
     re.DOTALL,
@@ -65,6 +67,7 @@ _PLAIN_FEATURE = re.compile(
 _CRS_MEMBER = re.compile(r'"(?:c|\\u0063)(?:r|\\u0072)(?:s|\\u0073)"\s*:\s*(?=\{)')
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _LONGEST_NUL = 64
+_LONG_INTEGER = re.compile(r":\s{0,9}-?\d{16}")
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n,\x1e]*+")
 
@@ -78,6 +81,8 @@ class GeoJsonFacts:
     `foreign` counts the foreign members of features by name, `foreign_elsewhere` those of the
     collection and of geometries. `without_properties` counts the features that have foreign
     members, but no properties: GDAL then reads neither. `nul_texts` counts escapes of U+0000.
+    `has_ids` means that a feature has an id, `has_long_integers` that a member is an integer of 16
+    digits or more.
     """
 
     crs: Counter[str | None] = field(default_factory=Counter)
@@ -86,6 +91,8 @@ class GeoJsonFacts:
     foreign_elsewhere: Counter[str] = field(default_factory=Counter)
     without_properties: int = 0
     nul_texts: int = 0
+    has_ids: bool = False
+    has_long_integers: bool = False
 
     def stated_crs(self) -> tuple[str, ...]:
         """Return the text of every CRS that applies to a feature; empty if no CRS is stated."""
@@ -141,6 +148,8 @@ def scan_geojson(source: OpenableSource) -> GeoJsonFacts:
         except (_NotJsonError, RecursionError):
             _inspect_rest(window, facts)
         facts.nul_texts = window.nul_texts
+        facts.has_ids = facts.has_ids or window.has_ids
+        facts.has_long_integers = window.has_long_integers
     for crs in [*facts.crs, facts.collection_crs]:
         _refuse_reference(crs, source.display_name)
     return facts
@@ -158,6 +167,24 @@ def with_foreign_members(source: OpenableSource, *, are_kept: bool) -> OpenableS
     return replace(source, driver_options={**source.driver_options, "FOREIGN_MEMBERS": members})
 
 
+def features(source: OpenableSource) -> Iterator[re.Match[str] | dict[str, Any]]:
+    """Yield every feature in order: as a match with the group `id`, or parsed if it is not plain.
+
+    Ends at text that is not JSON.
+    Raises SourceTruncated, SourceUnreadable: the file cannot be read.
+    """
+    with open_bytes(source) as stream:
+        window = _Window(stream)
+        try:
+            while True:
+                yield from window.plain_features()
+                if window.peek() == "":
+                    return
+                yield from _features_of_object(window)
+        except (_NotJsonError, RecursionError):
+            return
+
+
 class _NotJsonError(Exception):
     pass
 
@@ -169,6 +196,8 @@ class _Window:
         self.text = ""
         self.at = 0
         self.nul_texts = 0
+        self.has_ids = False
+        self.has_long_integers = False
         self._stream = stream
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
         self._bytes = _CHUNK_BYTES
@@ -183,6 +212,9 @@ class _Window:
         self._bytes = max(_CHUNK_BYTES, len(rest))
         new = self._decode(chunk)
         self._count_nul(self.text[-_LONGEST_NUL:], new)
+        if not self.has_long_integers:
+            end = self.text[-_LONGEST_NUL:]
+            self.has_long_integers = _LONG_INTEGER.search(end + new) is not None
         self.text, self.at = rest + new, 0
         return True
 
@@ -198,14 +230,17 @@ class _Window:
 
     def skip_plain_features(self) -> int:
         """Move behind the plain features that follow, and return their number."""
+        return sum(1 for _ in self.plain_features())
+
+    def plain_features(self) -> Iterator[re.Match[str]]:
+        """Yield the plain features that follow, and move behind each. The group `id` is its id."""
         self.peek()
-        count = 0
         match, space = _PLAIN_FEATURE.match, _SPACE.match
         while found := match(self.text, self.at):
             separator = space(self.text, found.end())
             self.at = separator.end() if separator else found.end()
-            count += 1
-        return count
+            self.has_ids = self.has_ids or found["id"] is not None
+            yield found
 
     def value(self) -> Any:
         """Parse the next JSON value and move behind it. Raises _NotJsonError: it is not JSON."""
@@ -234,6 +269,31 @@ class _Window:
             text = before + new
             ends = [match.end() for match in _NUL.finditer(text)]
             self.nul_texts += sum(end > len(before) for end in ends)
+
+
+def _features_of_object(window: _Window) -> Iterator[re.Match[str] | dict[str, Any]]:
+    window.expect("{")
+    members: dict[str, Any] = {}
+    is_collection = False
+    while window.peek() != "}":
+        name = window.value()
+        window.expect(":")
+        if name == "features" and window.peek() == "[":
+            is_collection = True
+            window.at += 1
+            while True:
+                yield from window.plain_features()
+                if window.peek() in ("]", ""):
+                    break
+                feature = window.value()
+                if isinstance(feature, dict):
+                    yield feature
+            window.expect("]")
+        else:
+            members[name] = window.value()
+    window.at += 1
+    if not is_collection:
+        yield members
 
 
 def _unusual_features(window: _Window, facts: GeoJsonFacts) -> Iterator[dict[str, Any]]:
@@ -280,6 +340,7 @@ def _inspect(value: dict[str, Any], facts: GeoJsonFacts) -> None:
         return
     if value.get("type") != "Feature" and ("coordinates" in value or "geometries" in value):
         value = {"type": "Feature", "geometry": value, "properties": {}}
+    facts.has_ids = facts.has_ids or value.get("id") is not None
     facts.crs.update(set(_geometry_crs(value.get("geometry"), _crs_text(value), facts)))
     if "properties" not in value:
         # GDAL then reads the members of the feature as its properties.

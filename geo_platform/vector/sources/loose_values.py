@@ -4,7 +4,7 @@ A value of SQLite or JSON can have another type than its column declares. A colu
 declared type only if every value has it. Otherwise the column gets a type that holds every value
 unchanged, in the end text, and a finding names the column.
 
-Called by `columns.py` and `geopackage.py`.
+Called by `columns.py`, `geojson_values.py` and `geopackage.py`.
 """
 
 import json

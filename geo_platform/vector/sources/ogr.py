@@ -77,10 +77,12 @@ _OGR_ERRORS = (
 # The JSON parser of GDAL reports this error for long strings too.
 _VALUE_TOO_LONG = "Too many characters in number"
 
-# About columns of a GeoPackage that are read without GDAL (`geopackage.py`).
+# About columns of a GeoPackage and ids of GeoJSON features, which are read without GDAL
+# (`geopackage.py`, `geojson_values.py`).
 _READ_OTHERWISE = re.compile(
     r"Field format '.*' not supported|geometry column '.*' of type '.*' ignored"
-    r"|(Non-conformant|Invalid) content for record .*",
+    r"|(Non-conformant|Invalid) content for record .*"
+    r"|Several features with id = .* have been found\. Altering it to be unique\..*",
     re.DOTALL,
 )
 

@@ -23,9 +23,18 @@ from geo_platform.vector.extent import row_bounds
 from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
+from geo_platform.vector.sources.columns import describe_times
 from geo_platform.vector.sources.common import M_DROPPED, SourceDescription, choose_layer
 from geo_platform.vector.sources.dbf import are_all_deleted, cpg_encoding
 from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
+from geo_platform.vector.sources.geojson_values import (
+    ID_COLUMN,
+    FeatureIdColumn,
+    describe_ids,
+    large_number_keys,
+    numbers_as_text_finding,
+    with_numbers_as_text,
+)
 from geo_platform.vector.sources.geopackage import describe_table
 from geo_platform.vector.sources.gml_text import scan_crs
 from geo_platform.vector.sources.ogr import (
@@ -36,7 +45,6 @@ from geo_platform.vector.sources.ogr import (
     layer_info,
     layer_list,
 )
-from geo_platform.vector.sources.times import describe_times
 from geo_platform.wkb import wkb_types
 
 _SAMPLE_ROWS = 2000
@@ -47,6 +55,7 @@ _FORMAT_CRS = {
     SourceFormat.kml: "EPSG:4326",
     SourceFormat.osm_pbf: "EPSG:4326",
 }
+_REAL = "OFTReal"
 _GEOJSON = (SourceFormat.geojson, SourceFormat.geojson_lines)
 # Formats whose ids of features are stored in the file, as the primary key of the table.
 _FORMATS_WITH_KEYS = (SourceFormat.geopackage, SourceFormat.file_geodatabase)
@@ -84,6 +93,10 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     findings: dict[str, Finding] = {}
     text = scan_geojson(source) if source.format in _GEOJSON else None
     gml = scan_crs(source) if source.format is SourceFormat.gml else None
+    original = source
+    has_long = text is not None and text.has_long_integers
+    long_keys = large_number_keys(source) if has_long else ()
+    source = with_numbers_as_text(source, long_keys)
     if text is None:
         layers = tuple(
             VectorLayer(name=name, geometry_type=kind)
@@ -98,6 +111,11 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         info = layer_info(source, None, None, findings)
         layers = (VectorLayer(name=info["layer_name"], geometry_type=info["geometry_type"]),)
         chosen = choose_layer(layers, options.layer_name, source.display_name)
+    if has_long:
+        kinds = zip(info["fields"], info["ogr_types"], strict=True)
+        long_keys = large_number_keys(original, [name for name, kind in kinds if kind == _REAL])
+        source = with_foreign_members(with_numbers_as_text(original, long_keys), are_kept=False)
+        info = layer_info(source, None, None, findings)
     keeps_foreign = (
         text is not None
         and source.format is SourceFormat.geojson
@@ -117,7 +135,10 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         raise NoFeatures(f"Layer {chosen.name!r} of {source.display_name} has no rows.")
     if sample.has_m:
         findings.setdefault(M_DROPPED.message, M_DROPPED)
-    layer = _columns(source, chosen.name, sample, info, findings)
+    ids = FeatureIdColumn(None)
+    if text is not None and text.has_ids:
+        ids = describe_ids(original, int(info["features"]))
+    layer = _columns(source, chosen.name, sample, info, findings, ids)
     return SourceDescription(
         driver=str(info["driver"]),
         layers=layers,
@@ -140,10 +161,12 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
             else ()
         ),
         keeps_foreign_members=keeps_foreign,
+        numbers_as_text=long_keys,
         warnings=(
             *findings.values(),
             *_encoding_findings(source, options, encoding),
             *layer.findings,
+            *((numbers_as_text_finding(long_keys),) if long_keys else ()),
             *(() if text is None else text.findings(are_kept=keeps_foreign)),
         ),
     )
@@ -220,6 +243,7 @@ def _columns(
     sample: _Sample,
     info: dict[str, Any],
     findings: dict[str, Finding],
+    ids: FeatureIdColumn,
 ) -> _Columns:
     """Choose how each column of the layer is read, and its type."""
     driver = _driver_fields(sample, info)
@@ -239,7 +263,13 @@ def _columns(
         )
     times = describe_times(source, layer, driver, sample.schema, findings)
     fields = [*key_field, *times.fields]
-    return _Columns(tuple(fields), tuple(field.name for field in fields), times.findings)
+    if ids.field is not None:
+        # GDAL's column of this name has the same ids, as far as it has them.
+        fields = [ids.field, *(field for field in fields if field.name != ids.field.name)]
+    names = [field.name for field in fields]
+    if ids.findings and ID_COLUMN not in names:
+        names.append(ID_COLUMN)
+    return _Columns(tuple(fields), tuple(names), (*times.findings, *ids.findings))
 
 
 def _key_field(

@@ -1,0 +1,94 @@
+"""Ids of GeoJSON features, and integers that GDAL refuses or rounds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.vector.harness import Platform
+
+_LEFT_OUT: Any = object()
+Rows = Sequence[tuple[object, dict[str, Any] | None]]
+
+
+def write(path: Path, rows: Rows) -> Path:
+    """Write features with these ids and properties: a collection, or lines if the name says so."""
+    features = []
+    for number, (identifier, properties) in enumerate(rows):
+        geometry = {"type": "Point", "coordinates": [number, 50]}
+        feature = {"type": "Feature", "properties": properties, "geometry": geometry}
+        features.append(feature if identifier is _LEFT_OUT else {"id": identifier, **feature})
+    if path.suffix == ".geojsonl":
+        path.write_text("\n".join(map(json.dumps, features)))
+    else:
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def columns(platform: Platform, path: Path) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return the published columns in the order of the source, and the codes of the warnings."""
+    loaded = platform.load(platform.profile(path))
+    frame = platform.frame(loaded)
+    order = frame.geometry.bounds["minx"].argsort()
+    table = platform.table(loaded).take(order.to_numpy())
+    names = [name for name in table.schema.names if name not in ("geometry", "bbox")]
+    return {name: table[name].to_pylist() for name in names}, [w.code for w in loaded.warnings]
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "geojsonl"])
+@pytest.mark.parametrize(
+    ("ids", "properties", "wanted"),
+    [
+        ([7, 5], [{"a": 1}, {"a": 2}], {"id": [7, 5], "a": [1, 2]}),
+        ([5, 5], [{"a": 1}, {"a": 2}], {"id": [5, 5], "a": [1, 2]}),
+        (["a", "b"], [{"a": 1}, {"a": 2}], {"id": ["a", "b"], "a": [1, 2]}),
+        (["007", "8"], [{"a": 1}, {"a": 2}], {"id": ["007", "8"], "a": [1, 2]}),
+        ([8, "a"], [{"a": 1}, {"a": 2}], {"id": ["8", "a"], "a": [1, 2]}),
+        ([_LEFT_OUT, 3], [{"a": 1}, {"a": 2}], {"id": [None, 3], "a": [1, 2]}),
+        ([-1, -5], [{"a": 1}, {"a": 2}], {"id": [-1, -5], "a": [1, 2]}),
+        ([1.5, 2], [{"a": 1}, {"a": 2}], {"id": ["1.5", "2"], "a": [1, 2]}),
+        ([2**53 + 1, 2**63 - 1], [{}, {}], {"id": [2**53 + 1, 2**63 - 1]}),
+        ([2**63, 1], [{"a": 1}, {"a": 2}], {"id": [str(2**63), "1"], "a": [1, 2]}),
+        (["a", "b"], [{"id": 1}, {"id": 2}], {"source_id": ["a", "b"], "id": [1, 2]}),
+        ([7, 5], [{"id": "x"}, {"id": "y"}], {"source_id": [7, 5], "id": ["x", "y"]}),
+        (["a", "b"], [{"n": {"id": 1}}, {}], {"id": ["a", "b"], "n": ['{ "id": 1 }', None]}),
+    ],
+)
+def test_the_ids_of_features_are_a_column(
+    platform: Platform,
+    tmp_path: Path,
+    suffix: str,
+    ids: list[object],
+    properties: list[dict[str, Any]],
+    wanted: dict[str, list[Any]],
+) -> None:
+    path = write(tmp_path / f"p.{suffix}", list(zip(ids, properties, strict=True)))
+    assert columns(platform, path) == (wanted, ["NUMBERS_AS_TEXT"] if 2**63 in ids else [])
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "geojsonl"])
+@pytest.mark.parametrize(
+    ("values", "wanted", "codes"),
+    [
+        ([2**53 + 1, 1], [2**53 + 1, 1], []),
+        ([2**63, 1], [str(2**63), "1"], ["NUMBERS_AS_TEXT"]),
+        ([2**64 - 1, None], [str(2**64 - 1), None], ["NUMBERS_AS_TEXT"]),
+        ([10**29 + 1, 1], [str(10**29 + 1), "1"], ["NUMBERS_AS_TEXT"]),
+        ([2**53 + 1, 1.5], [str(2**53 + 1), "1.5"], ["NUMBERS_AS_TEXT"]),
+        ([2**53, 1.5], [2.0**53, 1.5], []),
+    ],
+)
+def test_integers_keep_their_digits(
+    platform: Platform,
+    tmp_path: Path,
+    suffix: str,
+    values: list[object],
+    wanted: list[object],
+    codes: list[str],
+) -> None:
+    rows = [(_LEFT_OUT, {"n": value, "text": '"n": 9223372036854775808,'}) for value in values]
+    texts = ['"n": 9223372036854775808,'] * len(values)
+    path = write(tmp_path / f"p.{suffix}", rows)
+    assert columns(platform, path) == ({"n": wanted, "text": texts}, codes)
