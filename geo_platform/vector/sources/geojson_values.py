@@ -167,10 +167,8 @@ def _number_or_text(text: str) -> object:
 
 
 def _has_property_id(feature: re.Match[str] | Mapping[str, Any]) -> bool:
-    if isinstance(feature, re.Match):
-        text = feature.group()
-        if text.count('"id"') < 2:
-            return False
-        feature = json.loads(text, strict=False)
-    properties = feature.get("properties")
-    return isinstance(properties, dict) and ID_COLUMN in properties
+    if isinstance(feature, Mapping):
+        properties = feature.get("properties")
+        return isinstance(properties, Mapping) and ID_COLUMN in properties
+    text = feature.group()
+    return text.count('"id"') > 1 and _has_property_id(json.loads(text, strict=False))
