@@ -84,14 +84,14 @@ class SourceNotFound(SourceRefused):
 
 class SourceEmpty(SourceRefused):
     code = "SOURCE_EMPTY"
-    default_remedy = "The object holds no bytes. Upload it again."
+    default_remedy = "It holds no bytes. Export or copy it again."
 
 
 class SourceUnreadable(SourceRefused):
     code = "SOURCE_UNREADABLE"
     default_remedy = (
-        "Open the file in QGIS or with gdalinfo or ogrinfo. If that fails too, export it "
-        "again from the original program."
+        "If QGIS, gdalinfo or ogrinfo can open it, save it from there as GeoTIFF or GeoPackage. "
+        "If not, export it again from the original program."
     )
 
 

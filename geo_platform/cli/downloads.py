@@ -289,11 +289,6 @@ class _Download:
                     raise self._too_slow()
         if self.deadline.remaining_s <= 0:
             raise self._too_slow()
-        if _is_web_page(path):
-            raise SourceUnreadable(
-                f"{self.address.shown} is a web page, not a file.",
-                remedy=f"Type the address of the file itself, or {_BY_HAND}",
-            )
         if expected is not None and received < expected:
             raise SourceTruncated(
                 f"{self.address.shown}: the connection ended after {received} of {expected} bytes.",
@@ -360,12 +355,6 @@ def _authorization(proxy: SplitResult | None) -> dict[str, str]:
         return {}
     login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
     return {"Proxy-Authorization": f"Basic {b64encode(login.encode()).decode()}"}
-
-
-def _is_web_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return start.startswith((b"<!doctype html", b"<html"))
 
 
 def file_name(headers: Headers, typed: str, answered: str) -> str:

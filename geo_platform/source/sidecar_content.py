@@ -47,7 +47,8 @@ def _check_auxiliary_metadata(content: Content) -> None:
     if content.size_bytes > _MAX_METADATA_BYTES:
         raise SourceUnreadable(
             f"{content.name!r} is {content.size_bytes} bytes long; "
-            f"the limit for auxiliary metadata is {_MAX_METADATA_BYTES}."
+            f"the limit for auxiliary metadata is {_MAX_METADATA_BYTES}.",
+            remedy="Submit the source without it.",
         )
     with content.open() as stream:
         xml = stream.read(_MAX_METADATA_BYTES)

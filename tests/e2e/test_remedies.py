@@ -106,6 +106,17 @@ def _geojson(*geometries: dict[str, Any]) -> str:
 _POINT = {"type": "Point", "coordinates": [11.0, 47.0]}
 
 
+_KML = (
+    '<?xml version="1.0"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark>'
+    "<name>a</name><Point><coordinates>11,47</coordinates></Point></Placemark></Document></kml>"
+)
+
+
+def _stating(path: Path, crs: str) -> Path:
+    named = {"type": "name", "properties": {"name": crs}}
+    return _text(path, json.dumps({**json.loads(_geojson(_POINT)), "crs": named}))
+
+
 def _layers(path: Path) -> Path:
     for layer in ("roads", "rivers"):
         gpd.GeoDataFrame(
@@ -194,6 +205,18 @@ CASES = [
         lambda at: (_points(at / "a.shp", crs=None), ()),
         "for example --input-crs EPSG:4326",
         lambda at, _: (at / "a.shp", ("--input-crs", "EPSG:4326")),
+    ),
+    Case(
+        "CRS_MISSING",
+        lambda at: (_stating(at / "a.geojson", "urn:ogc:def:crs:EPSG::999999"), ()),
+        "for example --input-crs EPSG:4326",
+        lambda at, _: (at / "a.geojson", ("--input-crs", "EPSG:4326")),
+    ),
+    Case(
+        "UNSUPPORTED_FORMAT",
+        lambda at: (_text(at / "a.kml", _KML.replace("?>", "?><!DOCTYPE kml>")), ()),
+        "Remove the line <!DOCTYPE",
+        lambda at, _: (_text(at / "a.kml", _KML), ()),
     ),
     Case(
         "DECOMPRESSION_BOMB",
@@ -333,7 +356,7 @@ CASES = [
     Case(
         "SOURCE_EMPTY",
         lambda at: (_text(at / "a.tif", ""), ()),
-        "Upload it again",
+        "Export or copy it again",
         lambda at, _: (_raster(at / "a.tif"), ()),
     ),
     Case(

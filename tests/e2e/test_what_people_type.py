@@ -416,7 +416,7 @@ def test_an_address_is_downloaded_and_found_again(
         ("loop", "SOURCE_UNREADABLE"),
         ("insecure", "SOURCE_UNREADABLE"),
         ("private.tif", "SOURCE_UNREADABLE"),
-        ("page/a.tif", "SOURCE_UNREADABLE"),
+        ("page/a.tif", "UNSUPPORTED_FORMAT"),
         ("short/a.geojson", "SOURCE_TRUNCATED"),
         ("files/large.geojson", "PARAMETER_INVALID"),
         ("endless/a.geojson", "PARAMETER_INVALID"),
@@ -434,6 +434,7 @@ def test_a_download_that_fails_leaves_nothing(
     assert _told(ended) == [("refused", code)]
     remedy = ended.lines[0]["error"]["remedy"]
     assert code != "PARAMETER_INVALID" or "GEO_PLATFORM_DOWNLOAD_MAX_BYTES" in remedy
+    assert code != "UNSUPPORTED_FORMAT" or "the address of the file, not of its page" in remedy
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 

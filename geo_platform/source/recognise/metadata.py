@@ -30,7 +30,8 @@ def refuse_references(xml: bytes, name: str) -> Element:
     except DefusedXmlException as error:
         raise UnsupportedFormat(
             f"The metadata of {name!r} declares XML entities or a document type, "
-            "which are never read."
+            "which are never read.",
+            remedy="Export the file again without this metadata.",
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise SourceUnreadable(f"The metadata of {name!r} is not well-formed XML.") from error

@@ -81,7 +81,9 @@ def kml_or_gml(content: Content, head: bytes) -> SourceFormat | None:
     if _WEB_PAGE.match(head):
         raise UnsupportedFormat(
             f"{content.name!r} is a web page. The download may have returned an error page or a "
-            "sign-in page instead of the file."
+            "sign-in page instead of the file.",
+            remedy="Use the address of the file, not of its page, and sign in where the server "
+            "asks for it.",
         )
     root = _root(content, head)
     if root is None:
@@ -110,7 +112,8 @@ def _root(content: Content, head: bytes) -> _RootFound | None:
     except DefusedXmlException as error:
         raise UnsupportedFormat(
             f"{content.name!r} is XML that declares a document type or entities, "
-            "which are never read."
+            "which are never read.",
+            remedy="Remove the line <!DOCTYPE ...>, or export the file again without it.",
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise SourceUnreadable(

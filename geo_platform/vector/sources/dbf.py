@@ -220,7 +220,10 @@ def exact_batches(
         return
     with _opened(source, layer) as table:
         if table is None:
-            raise SourceUnreadable(f"The attribute table of {source.display_name} is missing.")
+            raise SourceUnreadable(
+                f"The attribute table of {source.display_name} is missing.",
+                remedy="Put the .dbf beside the .shp, or zip all parts.",
+            )
         yield _replaced(batches, table, fields, marked)
 
 
