@@ -75,11 +75,8 @@ def as_typed(text: str) -> str:
 
 def record_as_typed(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of an error (`PlatformError.as_record`) with its texts as typed."""
-    return {
-        **record,
-        "message": as_typed(str(record["message"])),
-        "remedy": as_typed(str(record["remedy"])),
-    }
+    texts = {name: as_typed(str(record[name])) for name in ("message", "remedy") if name in record}
+    return {**record, **texts}
 
 
 @cache

@@ -16,12 +16,14 @@ import click
 from geo_platform.cli.addresses import StoreAddress, WebAddress, address_of
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
+from geo_platform.cli.parameters import record_as_typed
 from geo_platform.cli.sources import find_local, with_known_key
 from geo_platform.errors import PlatformError
 from geo_platform.process_start import frozen_imports
 from geo_platform.runs import (
     ASKED_BY_TAG,
     CORRELATION_TAG,
+    HTTP_ORIGIN,
     JOB_TAG,
     ORIGIN_TAG,
     PARENT_RUN_TAG,
@@ -193,7 +195,8 @@ def _header_lines(timeline: Timeline) -> Iterator[str]:
         code = f", {stage.error_code}" if stage.error_code else ""
         yield f"  stage        {stage.stage:<20} {stage.status:<10} {took}{attempts}{code}"
     if timeline.error:
-        yield from _error_lines(timeline.error)
+        is_http = timeline.tags.get(ORIGIN_TAG) == HTTP_ORIGIN
+        yield from _error_lines(timeline.error if is_http else record_as_typed(timeline.error))
     for event in timeline.replaced:
         yield f"  replaced     {event.text}"
     for event in timeline.since:
