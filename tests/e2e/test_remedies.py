@@ -27,6 +27,7 @@ from geo_platform.cli.commands.ingest import ingest_sources
 from geo_platform.errors import error_leaves
 from tests.support.command import geo_platform
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
+from tests.support.production import PRODUCTION_IS_SLOW, ProfileUnderTest
 
 pytestmark = DAGSTER_S_WARNINGS
 
@@ -446,15 +447,23 @@ def test_each_code_has_its_case() -> None:
     assert not codes & ELSEWHERE
 
 
+@PRODUCTION_IS_SLOW
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.remedy[:20]}")
-def test_a_remedy_works_when_it_is_followed(tmp_path: Path, case: Case) -> None:
+def test_a_remedy_works_when_it_is_followed(
+    tmp_path: Path, profile: ProfileUnderTest, case: Case
+) -> None:
     folder = tmp_path / "data"
     for name in ("north", "south"):
         (folder / name).mkdir(parents=True)
 
     def ingest(source: Path, options: Options) -> dict[str, Any]:
         ended = geo_platform_here(
-            "ingest", "--json", source, *options, home=tmp_path / "home", extra={}
+            "ingest",
+            "--json",
+            source,
+            *options,
+            home=tmp_path / "home",
+            extra=profile.environment,
         )
         assert ended.stdout, ended.stderr
         return dict(ended.lines[0])

@@ -7,7 +7,7 @@ import pytest
 from geo_platform.chains.registry import CHAINS
 from geo_platform.cli.parameters import as_typed
 from geo_platform.cli.sources import Candidate
-from geo_platform.errors import error_leaves
+from geo_platform.errors import CrsMissing, error_leaves
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,10 @@ from geo_platform.errors import error_leaves
 )
 def test_parameters_become_options(text: str, shown: str) -> None:
     assert as_typed(text) == shown
+
+
+def test_over_http_a_remedy_names_the_parameter() -> None:
+    assert "input_crs=EPSG:4326" in CrsMissing("a.tif").as_record()["remedy"]
 
 
 def test_no_remedy_keeps_the_name_of_a_parameter() -> None:
