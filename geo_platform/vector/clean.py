@@ -24,6 +24,11 @@ from geo_platform.vector.crs import reproject
 from geo_platform.vector.extent import DEGREE_TOLERANCE
 from geo_platform.vector.field_types import convert_column
 from geo_platform.vector.geometry_families import Family, families_of
+from geo_platform.vector.long_edges import (
+    LARGE_IN_SOURCE_M,
+    LARGE_IN_TARGET_M,
+    with_straight_edges,
+)
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.seam_cut import MAX_METRES, NotCutError, metres_per_unit, seam_cutter
 from geo_platform.vector.sources.common import RowFault, SourceBatch
@@ -293,13 +298,15 @@ def _reproject(
             geometries[checks.good], plan.source_crs.wkt, plan.crs.wkt
         )
         moved.bounds = np.asarray(shapely.bounds(moved.geometries))
-        limit = _greatest_coordinate(plan.crs.wkt)
+        limit = MAX_METRES / _metres_per_unit(plan.crs.wkt)
         with np.errstate(invalid="ignore"):
             is_lost = np.asarray(~(np.abs(moved.bounds) <= limit).all(axis=1))
         checks.reject(
             is_lost, "REPROJECTION_FAILED", "a coordinate has no position in the target CRS"
         )
     _cut_at_seam(geometries, bounds, moved, plan, checks)
+    if plan.was_reprojected:
+        _straighten_edges(geometries, bounds, moved, plan, checks)
     return moved
 
 
@@ -326,10 +333,35 @@ def _cut_at_seam(
     moved.bounds[rows] = shapely.bounds(moved.geometries[rows])
 
 
+def _straighten_edges(
+    geometries: Geometries, bounds: Boxes, moved: _MovedRows, plan: FeaturePlan, checks: _RowChecks
+) -> None:
+    crs = (plan.source_crs.wkt, plan.crs.wkt)
+    large = _are_large(bounds, crs[0], LARGE_IN_SOURCE_M)
+    large |= _are_large(moved.bounds, crs[1], LARGE_IN_TARGET_M)
+    rows = np.flatnonzero(large & checks.good & ~moved.changed)
+    for row in rows:
+        try:
+            moved.geometries[row] = with_straight_edges(
+                geometries[row], moved.geometries[row], *crs
+            )
+        except NotCutError as error:
+            checks.add({int(row): RowFault("REPROJECTION_FAILED", str(error))})
+    if rows.size:
+        moved.bounds[rows] = shapely.bounds(moved.geometries[rows])
+
+
+def _are_large(bounds: Boxes, wkt: str, size_m: float) -> Mask:
+    size = size_m / _metres_per_unit(wkt)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(
+            (bounds[:, 2] - bounds[:, 0] > size) | (bounds[:, 3] - bounds[:, 1] > size)
+        )
+
+
 @lru_cache(maxsize=8)
-def _greatest_coordinate(wkt: str) -> float:
-    """Return the coordinate, in units of the CRS, beyond which positions are at infinity."""
-    return MAX_METRES / metres_per_unit(CRS.from_wkt(wkt))
+def _metres_per_unit(wkt: str) -> float:
+    return metres_per_unit(CRS.from_wkt(wkt))
 
 
 def _boxes(

@@ -38,6 +38,10 @@ _AREA_MARGIN_DEGREES = 10.0
 _GEODETIC = "OGC:CRS84"
 # Points, lines and polygons, single and multi, and collections, in any dimension.
 _SIMPLE_CODES = tuple(range(1, 8))
+# A row as large as this may surround positions that its edges do not show.
+_LARGE_M = 1e7
+# Points inside it in each direction.
+_INSIDE = 61
 # The rows of a projected batch narrower than this are one arc.
 _NARROW = 60.0
 # Corners and middles of a box, counterclockwise, as parts of its width and height.
@@ -76,6 +80,9 @@ class LonLatExtent:
     def __init__(self, crs_wkt: str) -> None:
         self._crs = horizontal(CRS.from_wkt(crs_wkt))
         self._arcs = LongitudeArcs()
+        # Of the insides of large boxes in a projection, whose edges do not say what they surround.
+        self._has_large = False
+        self._south, self._north = 90.0, -90.0
         self._longitude_of_x = None if self._crs.is_geographic else longitude_of_x(crs_wkt)
 
     def add(self, boxes: Boxes) -> None:
@@ -94,13 +101,17 @@ class LonLatExtent:
         Raises BoundsImplausible: PROJ cannot transform the bounds.
         """
         around = lonlat_bounds(total, self._crs)
-        if not around.crosses_antimeridian and around.east - around.west < 180.0:
+        is_simple = not around.crosses_antimeridian and around.east - around.west < 180.0
+        if is_simple and not self._has_large:
             return around
+        if self._has_large:
+            self._arcs.add(np.array([around.west]), np.array([_eastward(around)]))
         box = self._arcs.box()
         if box is None:
             return around
         west, east = self._in_wgs84(box, total) if self._crs.is_geographic else box
-        return LonLatBounds(west=west, south=around.south, east=east, north=around.north)
+        south, north = min(around.south, self._south), max(around.north, self._north)
+        return LonLatBounds(west=west, south=south, east=east, north=north)
 
     def _in_wgs84(self, box: tuple[float, float], total: Bounds) -> tuple[float, float]:
         """Return west and east in WGS 84, from those in the datum and prime meridian of the CRS."""
@@ -124,6 +135,10 @@ class LonLatExtent:
             xmax=float(bounds[:, 2].max()),
             ymax=float(bounds[:, 3].max()),
         )
+        if self._longitude_of_x is None:
+            size = _LARGE_M / self._crs.axis_info[0].unit_conversion_factor
+            for box in bounds[(bounds[:, 2:] - bounds[:, :2] > size).any(axis=1)]:
+                self._add_inside(box)
         try:
             around = lonlat_bounds(total, self._crs)
         except BoundsImplausible:
@@ -133,6 +148,24 @@ class LonLatExtent:
             self._arcs.add(np.array([around.west]), np.array([around.west + width]))
         else:
             self._arcs.add(*self._longitudes_of_boxes(bounds))
+
+    def _add_inside(self, box: npt.NDArray[np.float64]) -> None:
+        """Add the positions of a grid of points inside a box."""
+        steps = np.linspace(0.0, 1.0, _INSIDE)
+        x, y = (grid.ravel() for grid in np.meshgrid(steps, steps))
+        low, size = box[:2], box[2:] - box[:2]
+        longitudes, latitudes = map(
+            np.asarray,
+            _to_lonlat(self._crs).transform(
+                low[0] + x * size[0], low[1] + y * size[1], errcheck=False
+            ),
+        )
+        is_known = np.isfinite(longitudes) & np.isfinite(latitudes)
+        if is_known.any():
+            self._has_large = True
+            self._arcs.add(longitudes[is_known], longitudes[is_known])
+            self._south = min(self._south, float(latitudes[is_known].min()))
+            self._north = max(self._north, float(latitudes[is_known].max()))
 
     def _longitudes_of_boxes(
         self, bounds: Boxes
@@ -253,6 +286,11 @@ def _looks_like_degrees(bounds: Bounds) -> bool:
 @lru_cache(maxsize=8)
 def _to_lonlat(crs: CRS) -> Transformer:
     return Transformer.from_crs(crs, _GEODETIC, always_xy=True)
+
+
+def _eastward(bounds: LonLatBounds) -> float:
+    """Return the eastern edge, beyond 180 if the bounds cross the antimeridian."""
+    return bounds.east + 360.0 if bounds.crosses_antimeridian else bounds.east
 
 
 def _formatted(bounds: Bounds) -> str:

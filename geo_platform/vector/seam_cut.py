@@ -8,7 +8,7 @@ An edge is straight in the source CRS, also where it crosses the seam. Vertices 
 edges of a geometry that is cut, until its parts have the area or the length that the geometry has
 on the ellipsoid.
 
-Called by `clean.py`.
+Called by `clean.py` and `long_edges.py`.
 """
 
 import math

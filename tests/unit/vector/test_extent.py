@@ -1,13 +1,14 @@
 """Bounds in WGS 84: the antimeridian, the poles, units other than degrees."""
 
+import numpy as np
 import pytest
-from pyproj import CRS
+from pyproj import CRS, Transformer
 
 from geo_platform.crs import same_crs
 from geo_platform.errors import BoundsImplausible
 from geo_platform.grid import Bounds
 from geo_platform.vector.crs import horizontal, srid_of
-from geo_platform.vector.extent import check_plausible, lonlat_bounds
+from geo_platform.vector.extent import LonLatExtent, check_plausible, lonlat_bounds
 
 
 def bounds(*xyxy: float) -> Bounds:
@@ -65,3 +66,22 @@ def test_the_vertical_part_is_removed_from_a_crs() -> None:
     assert srid_of(horizontal(CRS.from_epsg(4979))) == 4326
     assert same_crs(CRS.from_user_input("OGC:CRS84"), CRS.from_epsg(4326))
     assert not same_crs(CRS.from_epsg(4326), CRS.from_epsg(4258))
+
+
+def test_the_extent_of_the_world_in_a_conic_projection_is_the_world() -> None:
+    extent = LonLatExtent(CRS.from_epsg(5070).to_wkt())
+    box = (-16.8e6, -6.9e6, 16.8e6, 15.3e6)
+    extent.add(np.array([box]))
+    assert extent.bounds(bounds(*box)).wsen == pytest.approx((-180, -90, 180, 90), abs=8)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:3395", "ESRI:54030", "EPSG:8857"])
+def test_rows_at_both_edges_of_the_map_are_neighbours(crs: str) -> None:
+    system = CRS.from_user_input(crs)
+    moved = Transformer.from_crs(4326, system, always_xy=True)
+    (east, low), (west, high) = (moved.transform(*at) for at in ((178, -18), (-179, -17)))
+    extent = LonLatExtent(system.to_wkt())
+    extent.add(np.array([[east, low, east, low], [west, high, west, high]]))
+    assert extent.bounds(bounds(west, low, east, high)).wsen == pytest.approx(
+        (178, -18, -179, -17), abs=0.01
+    )
