@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from geo_platform.grid import GridShape
 from geo_platform.raster.georeference import control_points
-from geo_platform.raster.lonlat import on_earth, to_crs, transform_points, x_period
+from geo_platform.raster.lonlat import on_earth, some_centres, to_crs, transform_points, x_period
 from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.sample import planned_pixels, planned_valid, spread_windows
@@ -35,11 +35,11 @@ MAX_MISFITS = 0.005
 MAX_LOSSY_MISFITS = 0.02
 # The fraction of the source's pixels that may not be found in a warped COG, for the same reason.
 MAX_LOST = 0.02
-# Windows per side in which valid pixels of the source are looked for, with this many pixels each,
-# and positions per side that must be inside the COG.
+# Windows per side in which valid pixels of the source are looked for, with this many pixels each.
 ASKED_WINDOWS = 5
 ASKED_PER_WINDOW = 12
-ASKED_PER_SIDE = 129
+# About how many pixels are read whose place is outside the COG.
+MAX_OUTSIDE_READ = 128
 
 # Half the width of each kernel in source pixels. Source: GDAL, gdalwarper.cpp, GWKGetFilterRadius.
 CUBIC_RADIUS_PX = 2.0
@@ -247,14 +247,7 @@ def _pixels_outside(original: DatasetReader, plan: CogPlan) -> str:
     Positions of pixels all over the source are computed; pixels are read only if a position is
     outside by more than a pixel of the COG.
     """
-    rows, cols = (
-        grid.ravel().astype(np.float64) + 0.5
-        for grid in np.meshgrid(
-            _spread(original.height, ASKED_PER_SIDE),
-            _spread(original.width, ASKED_PER_SIDE),
-            indexing="ij",
-        )
-    )
+    cols, rows = some_centres(GridShape(rows=original.height, cols=original.width))
     place = _cog_positions(original, plan, rows, cols)
     is_outside = np.isfinite(place[0]) & (
         (place[0] < -1)
@@ -263,7 +256,7 @@ def _pixels_outside(original: DatasetReader, plan: CogPlan) -> str:
         | (place[1] > plan.shape.cols + 1)
     )
     outside = np.flatnonzero(is_outside)
-    for index in outside[:: max(outside.size // ASKED_PER_SIDE, 1)]:
+    for index in outside[:: max(outside.size // MAX_OUTSIDE_READ, 1)]:
         window = Window(int(cols[index]), int(rows[index]), 1, 1)
         pixels = planned_pixels(original, plan, window)
         if planned_valid(original, pixels, plan, window).all():

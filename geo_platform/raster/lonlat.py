@@ -27,6 +27,8 @@ EDGE_POINTS = 240
 # Points per side of the lattice over the whole grid, and if none of these is on the Earth.
 LATTICE_POINTS = 65
 FINE_LATTICE_POINTS = 257
+# Pixels per side whose place is computed to check a target grid.
+CENTRES = 129
 # Halvings of the step between two points, one on the Earth and the other not.
 LIMB_HALVINGS = 20
 # A link between neighbours that is this many times as long as most may cross a seam.
@@ -129,11 +131,14 @@ class Placed:
             pixel_size=_pixel_size(x[: points**2], y[: points**2], grid.shape),
         )
 
-    def with_line(self, x: Points, y: Points) -> "Placed":
-        """Return these points and those of a line, of which infinite points are left out."""
+    def with_points(self, x: Points, y: Points, *, are_linked: bool) -> "Placed":
+        """Return these points and others, each linked to the next or none of them linked.
+
+        Infinite points are left out.
+        """
         finite = np.isfinite(x) & np.isfinite(y)
         x, y = x[finite], y[finite]
-        ends = self.x.size + np.arange(max(x.size - 1, 0))
+        ends = self.x.size + np.arange(max(x.size - 1, 0) if are_linked else 0)
         return Placed(
             np.concatenate([self.x, x]),
             np.concatenate([self.y, y]),
@@ -275,6 +280,16 @@ def same_place(first: tuple[Points, Points], second: tuple[Points, Points]) -> N
         difference = _on_sphere(*first) - _on_sphere(*second)
         distance = np.sqrt((difference**2).sum(axis=0)) * EARTH_RADIUS_M
         return np.asarray(distance <= ROUND_TRIP_M)
+
+
+def some_centres(shape: GridShape) -> tuple[Points, Points]:
+    """Return (cols, rows) of the centres of up to CENTRES x CENTRES pixels, edges included."""
+    cols, rows = (
+        np.unique(np.linspace(0, length - 1, CENTRES).round()) + 0.5
+        for length in (shape.cols, shape.rows)
+    )
+    grid = np.meshgrid(cols, rows)
+    return grid[0].ravel(), grid[1].ravel()
 
 
 def unwrap_longitudes(lon: Points) -> Points:

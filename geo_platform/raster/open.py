@@ -7,6 +7,7 @@ Used by `raster`.
 """
 
 import io
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,8 @@ def gdal_environment(*, partial_tiles: bool = False) -> rasterio.Env:
         GDAL_HTTP_CONNECTTIMEOUT="1",
         GDAL_HTTP_PROXY="127.0.0.1:9",
         GDAL_ENABLE_WMS_CACHE="NO",
+        # Threads of GDAL's warper print errors that the calling thread gets too.
+        CPL_LOG=os.devnull,
         PROJ_NETWORK="OFF",
     )
 

@@ -31,6 +31,7 @@ from geo_platform.raster.lonlat import (
     on_earth,
     poles_inside,
     same_place,
+    some_centres,
     transform_points,
     x_period,
 )
@@ -217,11 +218,15 @@ def source_grid(profile: RasterProfiled) -> Grid:
 
 def _extent(profile: RasterProfiled, source_crs: CRS, target: CRS) -> _Extent | None:
     """Return the extent of the source, or None if it has none in the target, or an infinite one."""
-    grid = source_grid(profile)
-    placed = Placed.of_grid(grid, placing_in(source_crs, target))
-    seen = Placed.of_grid(grid, on_earth(source_crs))
-    if placed is None or seen is None:
+    grid, placing = source_grid(profile), placing_in(source_crs, target)
+    placed = Placed.of_grid(grid, placing)
+    if placed is None:
         return None
+    centres = grid.at(*some_centres(grid.shape))
+    found, (_, lat) = placing(*centres), on_earth(source_crs)(*centres)
+    placed = placed.with_points(*found, are_linked=False)
+    is_on_earth = np.abs(lat) <= 90
+    left_out = 1.0 - np.isfinite(found[0])[is_on_earth].sum() / max(is_on_earth.sum(), 1)
     placed = _with_poles(placed, poles_inside(grid.transform, grid.shape, source_crs), target)
     xmin, xmax = placed.x_range(x_period(target))
     ymin, ymax = float(placed.y.min()), float(placed.y.max())
@@ -229,9 +234,7 @@ def _extent(profile: RasterProfiled, source_crs: CRS, target: CRS) -> _Extent | 
     ymin, ymax = max(ymin, -end), min(ymax, end)
     if not (xmax > xmin and ymax > ymin) or _reaches_infinity(target, xmin, ymin, xmax, ymax):
         return None
-    return _Extent(
-        xmin, ymin, xmax, ymax, placed.pixel_size, max(1.0 - placed.share / seen.share, 0.0)
-    )
+    return _Extent(xmin, ymin, xmax, ymax, placed.pixel_size, max(float(left_out), 0.0))
 
 
 def placing_in(source_crs: CRS, target: CRS) -> Placing:
@@ -262,7 +265,9 @@ def _with_poles(placed: Placed, poles: tuple[float, ...], target: CRS) -> Placed
     for pole in poles:
         lon = np.linspace(-180.0, 180.0, 361)
         x, y = transform_points(from_lonlat, lon, np.full_like(lon, pole))
-        placed = placed.with_line(x, np.where(np.abs(y) <= _y_end(target), y, np.inf))
+        placed = placed.with_points(
+            x, np.where(np.abs(y) <= _y_end(target), y, np.inf), are_linked=True
+        )
     return placed
 
 
