@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
-from geo_platform.contracts.vector import VectorProfiled
+from geo_platform.contracts.vector import FieldOrigin, VectorProfiled
 from geo_platform.errors import FieldEncoding, SourceTruncated
 from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import read_linearised_wkb
@@ -24,6 +24,7 @@ from geo_platform.vector.sources.columns import (
     combined_columns,
     file_columns,
     stream_options,
+    with_dates_as_text,
 )
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
@@ -109,6 +110,8 @@ def _stream_ogr(
     original = source
     source = with_numbers_as_text(source, profile.numbers_as_text)
     source = with_foreign_members(source, are_kept=profile.keeps_foreign_members)
+    if any(field.origin is FieldOrigin.driver_text for field in profile.fields):
+        source = with_dates_as_text(source)
     if profile.reads_copy:
         source, _ = with_links_resolved(source)
         source, _ = with_all_data(source)

@@ -10,9 +10,9 @@ zone for a column, the driver has seen one in every row, and the column is read 
 Called by `ogr_profile.py` and `vector/read.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypedDict
 
 import pyarrow as pa
@@ -25,11 +25,15 @@ from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import published_type
 from geo_platform.vector.sources.geojson_values import FeatureIds
 from geo_platform.vector.sources.geopackage import TableColumns
-from geo_platform.vector.sources.loose_values import to_array
+from geo_platform.vector.sources.loose_values import ColumnTally, Declared, to_array
 from geo_platform.vector.sources.ogr import LayerStream
 
 _ROWS = 65_536
-_ZONE = r"(Z|[+-]\d\d(:?\d\d)?)$"
+_DECLARED = {
+    FieldType.timestamp: Declared.timestamp,
+    FieldType.date: Declared.date,
+    FieldType.time: Declared.time,
+}
 
 
 class FileColumns(Protocol):
@@ -107,7 +111,7 @@ def times_from_text(column: pa.Array, field: SourceField) -> pa.Array:
     text = pc.utf8_rtrim(column, "\0")
     try:
         return text.cast(published_type(field))
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return to_array(text.to_pylist(), field)
 
 
@@ -129,7 +133,7 @@ def _column(
 
 @dataclass(frozen=True)
 class DescribedTimes:
-    """All fields of the layer, and a finding for each column that mixes times of both kinds."""
+    """All fields of the layer, and a finding for each column whose times are not of one kind."""
 
     fields: tuple[SourceField, ...]
     findings: tuple[Finding, ...]
@@ -142,57 +146,78 @@ def describe_times(
     schema: pa.Schema,
     findings: dict[str, Finding],
 ) -> DescribedTimes:
-    """Return the fields, with the types of times that all their values have.
+    """Return the fields, with the types of dates and times that all their values have.
 
     A column with a zone in some rows only becomes text. `schema` is that of the driver's stream.
     Raises SourceUnreadable, SourceTruncated: the file cannot be read.
     """
-    unsure = [
-        field.name
+    checked = [
+        field
         for field in fields
-        if field.type is FieldType.timestamp and not field.is_utc and field.name in schema.names
+        if field.name in schema.names and _has_to_be_checked(field, source.format)
     ]
-    if not unsure:
+    if not checked:
         return DescribedTimes(tuple(fields), ())
-    zoned, local = dict.fromkeys(unsure, 0), dict.fromkeys(unsure, 0)
+    tallies = {
+        field.name: ColumnTally(field.name, _DECLARED[field.type], field.source_type)
+        for field in checked
+    }
     with LayerStream(
-        source,
+        with_dates_as_text(source),
         layer,
         encoding=None,
         batch_rows=_ROWS,
         findings=findings,
-        columns=unsure,
+        columns=list(tallies),
         with_geometry=False,
         times_as_text=True,
     ) as stream:
         for batch in stream:
-            for name in unsure:
-                column = pc.utf8_rtrim(batch.rows.column(name), "\0")
-                with_zone = pc.sum(pc.match_substring_regex(column, _ZONE)).as_py() or 0
-                zoned[name] += with_zone
-                local[name] += len(column) - column.null_count - with_zone
-    if not any(zoned.values()):
+            for name, tally in tallies.items():
+                tally.add_times(pc.utf8_rtrim(batch.rows.column(name), "\0"))
+    described = {name: tally.field() for name, tally in tallies.items()}
+    if all(_is_as_read(field, *described[field.name], source.format) for field in checked):
         return DescribedTimes(tuple(fields), ())
-    described, mixed = [], []
-    for field in fields:
-        if field.type is not FieldType.timestamp:
-            described.append(field)
-            continue
-        is_mixed = bool(zoned.get(field.name)) and bool(local.get(field.name))
-        if is_mixed:
-            mixed.append(_finding(field, zoned[field.name], local[field.name]))
-        changes = {
-            "origin": FieldOrigin.driver_text,
-            "type": FieldType.string if is_mixed else FieldType.timestamp,
-            "is_utc": not is_mixed and (field.is_utc or bool(zoned.get(field.name))),
-        }
-        described.append(field.model_copy(update=changes))
-    return DescribedTimes(tuple(described), tuple(mixed))
-
-
-def _finding(field: SourceField, zoned: int, local: int) -> Finding:
-    return Finding(
-        code="TIMES_MIXED",
-        message=f"Column {field.name!r} ({field.source_type}) has {zoned:,} times with a zone and "
-        f"{local:,} without; it is published as text, unchanged.",
+    return DescribedTimes(
+        tuple(_from_text(field, described) for field in fields),
+        tuple(finding for _, finding in described.values() if finding is not None),
     )
+
+
+def with_dates_as_text(source: OpenableSource) -> OpenableSource:
+    """Return the source with the option of GeoJSON that returns dates as they are written.
+
+    Without it, GDAL 3.12 makes 2020-03-01 of 2020-02-30, and cuts times to milliseconds.
+    """
+    if source.format is not SourceFormat.geojson:
+        return source
+    return replace(source, driver_options={**source.driver_options, "DATE_AS_STRING": "YES"})
+
+
+def _has_to_be_checked(field: SourceField, source_format: SourceFormat) -> bool:
+    if source_format is SourceFormat.geojson:
+        return field.type in _DECLARED
+    return field.type is FieldType.timestamp and not field.is_utc
+
+
+def _is_as_read(
+    field: SourceField,
+    described: SourceField,
+    finding: Finding | None,
+    source_format: SourceFormat,
+) -> bool:
+    """Return whether the driver's column has the type and the values that were found."""
+    if source_format is SourceFormat.geojson and field.type is not FieldType.date:
+        return False
+    is_same = (described.type, described.is_utc) == (field.type, field.is_utc)
+    return is_same and finding is None
+
+
+def _from_text(
+    field: SourceField, described: Mapping[str, tuple[SourceField, Finding | None]]
+) -> SourceField:
+    if field.name in described:
+        field = described[field.name][0]
+    elif field.type is not FieldType.timestamp:
+        return field
+    return field.model_copy(update={"origin": FieldOrigin.driver_text})

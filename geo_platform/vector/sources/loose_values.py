@@ -11,8 +11,8 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +30,7 @@ _TIME = re.compile(
     r"(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?[ ]?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
+_CLOCK = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?", re.ASCII)
 # Texts that databases write for a date that is not known.
 _ZERO_DATE = re.compile(r"0000[-/]00[-/]00(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?", re.ASCII)
 
@@ -43,6 +44,7 @@ class Declared(StrEnum):
     text = "text"
     binary = "binary"
     date = "date"
+    time = "time"
     timestamp = "timestamp"
     json = "json"
     anything = "anything"
@@ -58,6 +60,7 @@ class _Kind(StrEnum):
     blank = "blank"
     binary = "binary"
     date = "date"
+    clock = "clock"
     zoned = "zoned"
     local = "local"
     json = "json"
@@ -70,6 +73,7 @@ _NATURAL_TYPE = {
     Declared.text: FieldType.string,
     Declared.binary: FieldType.binary,
     Declared.date: FieldType.date,
+    Declared.time: FieldType.time,
     Declared.timestamp: FieldType.timestamp,
     Declared.json: FieldType.json,
     Declared.anything: FieldType.string,
@@ -81,9 +85,18 @@ _KINDS_OF = {
     Declared.text: {_Kind.text, _Kind.blank},
     Declared.binary: {_Kind.binary},
     Declared.date: {_Kind.date},
+    Declared.time: {_Kind.clock},
     Declared.timestamp: {_Kind.zoned, _Kind.local},
     Declared.json: {_Kind.json},
     Declared.anything: set(_Kind),
+}
+
+_KINDS_OF_TIMES: Mapping[Declared, tuple[tuple[_Kind, pa.DataType], ...]] = {
+    Declared.date: ((_Kind.date, pa.date32()),),
+    Declared.timestamp: (
+        (_Kind.zoned, pa.timestamp("us", tz="UTC")),
+        (_Kind.local, pa.timestamp("us")),
+    ),
 }
 
 
@@ -109,6 +122,19 @@ class ColumnTally:
             if isinstance(value, int):
                 self._largest_integer = max(self._largest_integer, value)
                 self._largest_negative = min(self._largest_negative, value)
+
+    def add_times(self, column: pa.Array) -> None:
+        """Add a column of texts. Columns of ISO 8601 texts are counted at once."""
+        for kind, arrow in _KINDS_OF_TIMES.get(self._declared, ()):
+            try:
+                column.cast(arrow)
+            except pa.ArrowInvalid:
+                continue
+            if count := len(column) - column.null_count:
+                self._kinds[kind] += count
+                self._examples.setdefault(kind, column.drop_null()[0].as_py())
+            return
+        self.add(column.to_pylist())
 
     def field(self) -> tuple[SourceField, Finding | None]:
         """Return the field, and a finding if its values are not as the column declares."""
@@ -137,15 +163,17 @@ class ColumnTally:
         return self._kind_of_text(value)
 
     def _kind_of_text(self, text: str) -> _Kind:
+        if self._declared is Declared.time:
+            return _Kind.text if as_clock(text) is None else _Kind.clock
         if self._declared in (Declared.date, Declared.timestamp):
             if not text.strip() or _ZERO_DATE.fullmatch(text.strip()):
                 return _Kind.blank
             if self._declared is Declared.date:
                 return _Kind.text if as_date(text) is None else _Kind.date
-            time = as_time(text)
-            if time is None:
+            found = as_time(text)
+            if found is None:
                 return _Kind.text
-            return _Kind.local if time.tzinfo is None else _Kind.zoned
+            return _Kind.local if found.tzinfo is None else _Kind.zoned
         if not text.strip():
             return _Kind.blank
         if self._declared is Declared.json and _is_json(text):
@@ -169,6 +197,7 @@ class ColumnTally:
         return {
             frozenset({_Kind.binary}): FieldType.binary,
             frozenset({_Kind.date}): FieldType.date,
+            frozenset({_Kind.clock}): FieldType.time,
             frozenset({_Kind.zoned}): FieldType.timestamp,
             frozenset({_Kind.local}): FieldType.timestamp,
             frozenset({_Kind.json}): FieldType.json,
@@ -231,10 +260,18 @@ def as_time(text: str) -> datetime | None:
 
 def as_date(text: str) -> date | None:
     """Return the date that the text names, or None if it names none or a time of day as well."""
-    time = as_time(text)
-    if time is None or (time.hour, time.minute, time.second, time.microsecond) != (0, 0, 0, 0):
+    found = as_time(text)
+    if found is None or found.time() != time(0):
         return None
-    return time.date()
+    return found.date()
+
+
+def as_clock(text: str) -> time | None:
+    """Return the time of day that an ISO 8601 text names, or None if it names none."""
+    try:
+        return time.fromisoformat(text) if _CLOCK.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def to_array(values: Sequence[object], field: SourceField) -> pa.Array:
@@ -247,6 +284,7 @@ def to_array(values: Sequence[object], field: SourceField) -> pa.Array:
         FieldType.string: as_text,
         FieldType.json: as_text,
         FieldType.date: _as_date_or_null,
+        FieldType.time: _as_clock_or_null,
         FieldType.timestamp: _as_utc if field.is_utc else _as_time_or_null,
         FieldType.binary: _as_bytes,
     }[field.type]
@@ -285,13 +323,17 @@ def _as_date_or_null(value: object) -> date | None:
     return as_date(str(value))
 
 
+def _as_clock_or_null(value: object) -> time | None:
+    return as_clock(str(value))
+
+
 def _as_time_or_null(value: object) -> datetime | None:
     return as_time(str(value))
 
 
 def _as_utc(value: object) -> datetime | None:
-    time = as_time(str(value))
-    return None if time is None else time.astimezone(UTC)
+    found = as_time(str(value))
+    return None if found is None else found.astimezone(UTC)
 
 
 def _is_json(text: str) -> bool:

@@ -92,3 +92,46 @@ def test_integers_keep_their_digits(
     texts = ['"n": 9223372036854775808,'] * len(values)
     path = write(tmp_path / f"p.{suffix}", rows)
     assert columns(platform, path) == ({"n": wanted, "text": texts}, codes)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "wanted", "codes"),
+    [
+        (["2020/01/31", None], "date32[day]", ["2020-01-31", None], []),
+        (["2020-02-30", "2020-01-01"], "string", ["2020-02-30", "2020-01-01"], ["VALUES_LOOSE"]),
+        (
+            ["2020-01-01T09:00:00.123456", "2020-01-01T09:00:00"],
+            "timestamp[us]",
+            ["2020-01-01 09:00:00.123456", "2020-01-01 09:00:00"],
+            [],
+        ),
+        (
+            ["2020-01-01T09:00:00.000001+02:00", "2020-01-01T09:00:00Z"],
+            "timestamp[us, tz=UTC]",
+            ["2020-01-01 07:00:00.000001+00:00", "2020-01-01 09:00:00+00:00"],
+            [],
+        ),
+        (
+            ["2020/01/01 09:00:00", "2020-01-01T10:00:00"],
+            "timestamp[us]",
+            ["2020-01-01 09:00:00", "2020-01-01 10:00:00"],
+            [],
+        ),
+        (["10:00:00.123456", "23:59:59"], "time64[us]", ["10:00:00.123456", "23:59:59"], []),
+    ],
+)
+def test_dates_and_times_are_as_they_are_written(
+    platform: Platform,
+    tmp_path: Path,
+    values: list[str],
+    kind: str,
+    wanted: list[str],
+    codes: list[str],
+) -> None:
+    path = write(tmp_path / "p.geojson", [(_LEFT_OUT, {"t": value}) for value in values])
+    loaded = platform.load(platform.profile(path))
+    table = platform.table(loaded)
+    assert str(table.schema.field("t").type) == kind
+    found = [None if value is None else str(value) for value in table["t"].to_pylist()]
+    assert sorted(found, key=str) == sorted(wanted, key=str)
+    assert [warning.code for warning in loaded.warnings] == codes
