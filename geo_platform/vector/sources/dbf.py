@@ -1,7 +1,8 @@
 """Read the attribute table (.dbf) of a Shapefile where GDAL loses digits, and its encoding (.cpg).
 
-GDAL reads a number of 19 digits or more as a double, and a decimal comma as the end of a number.
-Such columns are read from the table itself. The table also says which records are deleted.
+GDAL reads a number of 19 digits or more as a double, a decimal comma as the end of a number, and a
+day that does not exist as another day. Such columns are read from the table itself. The table also
+says which records are deleted.
 dBASE file format: https://www.dbase.com/Knowledgebase/INT/db7_file_fmt.htm, without memo fields.
 
 Called by `ogr_profile.py`, `vector/profile.py` and `vector/read.py`.
@@ -40,7 +41,12 @@ _ODD_BYTES = b",/'"
 # A double keeps 15 digits.
 _MAX_EXACT_DIGITS = 15
 # Fields whose source type is written like this are read from the table itself.
-_EXACT = re.compile(r"[NF]\(\d+,\d+\)")
+_EXACT = re.compile(r"[NFDL]\(\d+,\d+\)")
+_NUMBERS = "NF"
+_DATE_WIDTH = 8
+_DAYS_OF_MONTH = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+# The values of a logical field. GDAL takes any other value for false.
+_LOGICAL = b"TtYyFfNn? \0*"
 _BLANKS = " \0"
 _INTEGER = r"^[-+]?\d+$"
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
@@ -72,6 +78,10 @@ class _Field:
         column = np.ascontiguousarray(self.bytes_of(records))
         if not column.size:
             return False
+        if self.kind == "D":
+            return self.width == _DATE_WIDTH and not _are_dates(column)
+        if self.kind == "L":
+            return not np.isin(column, np.frombuffer(_LOGICAL, dtype=np.uint8)).all()
         # Most columns have digits, points, minus signs and blanks only, which is faster to see.
         is_beyond_digits = column.max() > ord("9")
         if not is_beyond_digits and not any((column == odd).any() for odd in _ODD_BYTES):
@@ -83,6 +93,8 @@ class _Field:
 
     def may_lose_digits(self) -> bool:
         """Return whether a double cannot hold every number of this width."""
+        if self.kind not in _NUMBERS:
+            return False
         if self.decimals == 0:
             return self.width >= _MIN_WIDTH_OF_DOUBLE
         return self.width - self.decimals - 1 > _MAX_EXACT_DIGITS
@@ -110,6 +122,9 @@ class _Exact:
     has_long: bool = False
 
     def add(self, records: Records) -> None:
+        if self.field.kind not in _NUMBERS:
+            self.are_numbers = False
+            return
         texts = self.field.texts(records).drop_null()
         plain = pc.replace_substring(texts, ",", ".")
         self.are_numbers = self.are_numbers and _all_match(plain, _NUMBER)
@@ -308,13 +323,13 @@ def _typed(texts: pa.Array, field: SourceField) -> pa.Array:
 
 
 def _matched(table: _Table, fields: Sequence[SourceField]) -> dict[int, _Field]:
-    """Return the numeric fields of the table, by the index of the field of the same name."""
+    """Return the fields of the table but text, by the index of the field of the same name."""
     names = [field.name for field in fields]
     names_in_table = [field.name for field in table.fields]
     return {
         names.index(field.name): field
         for field in table.fields
-        if field.kind in "NF"
+        if field.kind in "NFDL"
         and names.count(field.name) == 1
         and names_in_table.count(field.name) == 1
     }
@@ -329,7 +344,13 @@ def _findings(
     if deleted:
         message = f"{deleted:,} records are marked as deleted in the .dbf; they are left out."
         yield Finding(code="RECORDS_DELETED", message=message)
-    as_text = [fields[i].name for i, kind in types.items() if kind is FieldType.string]
+    texts = {i: exact[i].field.kind for i, kind in types.items() if kind is FieldType.string}
+    loose = [fields[i].name for i, kind in texts.items() if kind not in _NUMBERS]
+    if loose:
+        message = "Values are no dates or truth values; published as text, no value is changed"
+        names = ", ".join(map(repr, loose))
+        yield Finding(code="VALUES_LOOSE", message=f"{message}: {names}.")
+    as_text = [fields[i].name for i, kind in texts.items() if kind in _NUMBERS]
     if as_text:
         message = "Published as text, because a number would lose digits"
         names = ", ".join(map(repr, as_text))
@@ -376,6 +397,21 @@ def _table(stream: IO[bytes]) -> _Table | None:
         fields.append(_Field(name, kind, start, width, entry[17]))
         start += width
     return _Table(stream, records, record_bytes, tuple(field for field in fields if field.width))
+
+
+def _are_dates(column: Records) -> bool:
+    """Return whether every row is YYYYMMDD of a day that exists, or has blanks or zeros only."""
+    is_blank = np.isin(column, np.frombuffer(b" \0*0", dtype=np.uint8)).all(axis=1)
+    digits = column.astype(np.int64) - ord("0")
+    is_number = ((digits >= 0) & (digits <= 9)).all(axis=1)
+    year, month, day = (
+        digits[:, columns] @ 10 ** np.arange(columns.stop - columns.start)[::-1]
+        for columns in (slice(0, 4), slice(4, 6), slice(6, 8))
+    )
+    is_month = is_number & (month >= 1) & (month <= 12) & (year >= 1)
+    is_leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    days = _DAYS_OF_MONTH[np.where(is_month, month, 0)] - ((month == 2) & ~is_leap)
+    return bool((is_blank | (is_month & (day >= 1) & (day <= days))).all())
 
 
 def _all_match(texts: pa.Array, pattern: str) -> bool:

@@ -1,6 +1,7 @@
 """Attribute tables of Shapefiles: numbers as they are written, deleted records, encodings."""
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import geopandas
@@ -85,6 +86,35 @@ def test_encodings_by_any_name(
     assert loaded.warnings == ()
 
 
+def test_days_that_do_not_exist_are_text(platform: Platform, tmp_path: Path) -> None:
+    columns = {"ok": "D(8,0)", "bad": "D(8,0)", "flag": "L(1,0)", "odd": "L(1,0)"}
+    rows = [
+        ("20160229", "20150229", "T", "1"),
+        ("00000000", "18112016", "?", "0"),
+        ("", "20160131", "n", ""),
+        ("19991231", "", "Y", "T"),
+    ]
+    parts = _shapefile(tmp_path, deleted=set(), columns=columns, rows=rows)
+    profiled = platform.profile(*parts)
+    assert [field.type.value for field in profiled.fields] == [
+        "date",
+        "string",
+        "boolean",
+        "string",
+    ]
+    loaded = platform.load(profiled)
+    assert [(finding.code, finding.message) for finding in loaded.warnings] == [
+        (
+            "VALUES_LOOSE",
+            "Values are no dates or truth values; published as text, no value is changed: 'bad', "
+            "'odd'.",
+        )
+    ]
+    table = platform.table(loaded)
+    found = dict(zip(table["bad"].to_pylist(), table["odd"].to_pylist(), strict=True))
+    assert found == {"20150229": "1", "18112016": "0", "20160131": None, None: "T"}
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("spelling", ["A.{}", "a.{}"])
 def test_parts_in_other_letters(
@@ -108,27 +138,33 @@ def _others(folder: Path) -> list[Path]:
     return [path for path in folder.glob("a.*") if path.suffix not in (".shp", ".shx")]
 
 
-def _shapefile(folder: Path, *, deleted: set[int]) -> list[Path]:
-    """Write points with the attributes of `_ROWS` as they are, and return the parts."""
+def _shapefile(
+    folder: Path,
+    *,
+    deleted: set[int],
+    columns: Mapping[str, str] = _COLUMNS,
+    rows: Sequence[tuple[str, ...]] = _ROWS,
+) -> list[Path]:
+    """Write points with these attributes as they are, and return the parts."""
     geopandas.GeoDataFrame({"x": [0] * 4}, geometry=_POINTS, crs="EPSG:4326").to_file(
         folder / "a.shp"
     )
-    widths = [int(kind[2:].split(",")[0]) for kind in _COLUMNS.values()]
+    widths = [int(kind[2:].split(",")[0]) for kind in columns.values()]
     descriptors = b"".join(
         name.encode().ljust(11, b"\0")
         + kind[0].encode()
         + bytes(4)
         + bytes([width, int(kind[:-1].split(",")[1])])
         + bytes(14)
-        for (name, kind), width in zip(_COLUMNS.items(), widths, strict=True)
+        for (name, kind), width in zip(columns.items(), widths, strict=True)
     )
     header_bytes, record_bytes = 32 + len(descriptors) + 1, 1 + sum(widths)
-    header = b"\x03\x7a\x01\x01" + len(_ROWS).to_bytes(4, "little")
+    header = b"\x03\x7a\x01\x01" + len(rows).to_bytes(4, "little")
     header += header_bytes.to_bytes(2, "little") + record_bytes.to_bytes(2, "little") + bytes(20)
     records = b"".join(
         (b"*" if number in deleted else b" ")
         + b"".join(v.encode().rjust(width) for v, width in zip(row, widths, strict=True))
-        for number, row in enumerate(_ROWS)
+        for number, row in enumerate(rows)
     )
     (folder / "a.dbf").write_bytes(header + descriptors + b"\r" + records + b"\x1a")
     return [folder / f"a.{suffix}" for suffix in ("shp", "shx", "dbf", "prj", "cpg")]
