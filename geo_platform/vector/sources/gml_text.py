@@ -7,6 +7,7 @@ geometries, and leaves out parts of geometries that are given by a link (`xlink:
 Called by `ogr_profile.py`, `vector/profile.py` and `vector/read.py`.
 """
 
+import io
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -93,7 +94,10 @@ _PARTS = frozenset(
         "solidMember",
     }
 )
-_MEMBERS = frozenset({"member", "featureMember", "featureMembers", "members"})
+# What holds features: wfs:member, gml:featureMembers, core:cityObjectMember.
+_MEMBERS = ("member", "members", "Member", "Members")
+# The beginning of the file shows which properties of features are geometries.
+_SAMPLE_BYTES = 128 * 1024
 _AUTHORITY_CODE = re.compile(
     r"urn:(?:x-)?ogc:def:crs:(\w+):(?:[\w.]*:)?(\w+)|http://www\.opengis\.net/gml/srs/(\w+)\.xml#(\w+)",
     re.IGNORECASE,
@@ -122,11 +126,13 @@ class GmlScan:
     """What a GML text states of CRSs.
 
     `layers` is empty if the whole file has at most one srsName, which is then `only`: GDAL
-    determines the CRS correctly.
+    determines the CRS correctly. `geometries` has the names of the properties that are geometries,
+    of features at the beginning of the file, by layer.
     """
 
     layers: dict[str, GmlCrs]
     only: str | None
+    geometries: dict[str, dict[str, None]]
 
     def stated(self, layer: str, gdal_crs: str | None) -> tuple[str, ...]:
         """Return the CRSs of a layer as texts. GDAL puts a prefix before a name that repeats.
@@ -141,6 +147,17 @@ class GmlScan:
         found = [chosen] if chosen else self.layers.values()
         return tuple(sorted({text for crs in found for text in crs.texts()}))
 
+    def findings(self, layer: str) -> tuple[Finding, ...]:
+        """Return a warning if the features of the layer have several geometries."""
+        names = [*self.geometries.get(layer, self.geometries.get(layer.split("_", 1)[-1], {}))]
+        if len(names) < 2:
+            return ()
+        message = (
+            f"The features have several geometries: {', '.join(names)}. Only the last one of each "
+            "feature is published."
+        )
+        return (Finding(code="GEOMETRY_COLUMNS_LEFT", message=message),)
+
 
 def scan_crs(source: OpenableSource) -> GmlScan:
     """Scan the whole text for srsNames.
@@ -150,6 +167,9 @@ def scan_crs(source: OpenableSource) -> GmlScan:
     """
     found: set[bytes] = set()
     has_single_bytes = True
+    sample = _CrsTarget()
+    with open_bytes(source) as stream:
+        parse(io.BytesIO(stream.read(_SAMPLE_BYTES)), sample)
     with open_bytes(source) as stream:
         for text in _chunks(stream):
             found |= _srs_names(text)
@@ -167,7 +187,7 @@ def scan_crs(source: OpenableSource) -> GmlScan:
             f"The CRS of {source.display_name} names a file, which is never opened.",
             remedy="Name the CRS by its code, for example EPSG:25832.",
         )
-    return GmlScan(layers, names[0] if names else None)
+    return GmlScan(layers, names[0] if names else None, sample.geometries)
 
 
 def with_links_resolved(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding, ...]]:
@@ -242,6 +262,7 @@ class _CrsTarget:
     def __init__(self) -> None:
         self.parser: Any = None
         self.layers: dict[str, GmlCrs] = {}
+        self.geometries: dict[str, dict[str, None]] = {}
         self._collection: str | None = None
         self._path: list[str] = []
         # Depths of the feature, of its boundedBy, and of the outermost geometry.
@@ -253,7 +274,7 @@ class _CrsTarget:
         self._path.append(local)
         depth = len(self._path)
         srs = attributes.get("srsName")
-        if not self._feature and depth > 1 and self._path[-2] in _MEMBERS:
+        if not self._feature and depth > 1 and self._path[-2].endswith(_MEMBERS):
             self._feature = depth
         if not self._feature:
             self._collection = srs or self._collection
@@ -265,6 +286,8 @@ class _CrsTarget:
         if gml is not None and gml.group(1) in _GEOMETRIES and not self._geometry:
             self._geometry = depth
             self._is_stated = False
+            properties = self.geometries.setdefault(self._path[self._feature - 1], {})
+            properties[self._path[depth - 2]] = None
         if srs:
             self._is_stated = True
             self._of_feature().stated.add(srs)

@@ -168,6 +168,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
             *layer.findings,
             *((numbers_as_text_finding(long_keys),) if long_keys else ()),
             *(() if text is None else text.findings(are_kept=keeps_foreign)),
+            *(() if gml is None else gml.findings(chosen.name)),
         ),
     )
 

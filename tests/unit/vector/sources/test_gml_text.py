@@ -209,3 +209,29 @@ def test_an_unknown_crs_is_named(platform: Platform, tmp_path: Path) -> None:
     with pytest.raises(errors.CrsMissing, match="my local grid"):
         platform.profile(path)
     assert platform.profile(path, input_crs=UTM).crs.authority_code == "EPSG:25832"
+
+
+def test_attributes_are_fields_and_other_geometries_are_named(
+    platform: Platform, tmp_path: Path
+) -> None:
+    first, second = point(UTM, "400000 5500000"), point(UTM)
+    path = write(
+        tmp_path,
+        '<t:B gml:id="x"><t:use xlink:href="http://example.org/code/1"/><t:size uom="m">5</t:size>'
+        f"<t:outline>{first}</t:outline><t:centre>{second}</t:centre></t:B>",
+    )
+    profiled = platform.profile(path)
+    (warning,) = profiled.warnings
+    assert warning.code == "GEOMETRY_COLUMNS_LEFT"
+    assert "outline, centre" in warning.message
+    loaded = platform.load(profiled)
+    (row,) = platform.table(loaded).to_pylist()
+    assert (row["use_href"], row["size"], row["size_uom"]) == ("http://example.org/code/1", 5, "m")
+    assert loaded.bounds.xyxy == (500000, 5500000, 500000, 5500000)
+
+
+def test_members_of_other_schemas_count(platform: Platform, tmp_path: Path) -> None:
+    path = write(tmp_path, feature(point(UTM)), feature(point(OTHER)))
+    path.write_text(path.read_text().replace("wfs:member", "t:cityObjectMember"))
+    with pytest.raises(errors.CrsMismatch):
+        platform.profile(path, input_crs=UTM)
