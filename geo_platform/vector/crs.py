@@ -150,7 +150,7 @@ def _overridden(
             f"The rows of {display_name!r} are in {len(texts)} coordinate reference systems: "
             f"{names}.",
             remedy="Transform all rows to one of them, or send a file for each. If all "
-            "coordinates are in one system, give it with input_crs and set override_crs.",
+            "coordinates are in one system, give it with input_crs and set override_crs=true.",
             stated=list(texts[:_MAX_NAMED]),
         )
     crs = parse_crs(user_crs, "input_crs")

@@ -122,8 +122,7 @@ class GeoJsonFacts:
             and f"{self.without_properties:,} features have foreign members but no properties; "
             "their foreign members are not published.",
             "TEXT_CUT": self.nul_texts
-            and f"{self.nul_texts:,} times, a text holds U+0000; the rest of the text is not "
-            "published.",
+            and f"Texts with U+0000: {self.nul_texts:,}. They are published up to it.",
         }
         return tuple(
             Finding(code=code, message=str(message))

@@ -167,7 +167,8 @@ def test_text_with_nul_is_said(platform: Platform, written: Any) -> None:
     )
     profiled = platform.profile(path)
     (warning,) = profiled.warnings
-    assert (warning.code, warning.message[:7]) == ("TEXT_CUT", "2 times")
+    assert warning.code == "TEXT_CUT"
+    assert "U+0000: 2." in warning.message
     rows = platform.table(platform.load(profiled)).to_pylist()
     assert {row["w"] for row in rows} == {"\\u0000 and \\", "x"}
 
