@@ -124,7 +124,7 @@ def test_each_file_has_the_events_messages_and_item_of_a_separate_run(
     assert {one.partition for one in evaluated if one.check_name == "rows_accounted"} == {
         "a.geojson"
     }
-    assert len(evaluated) == 3 + 4
+    assert len(evaluated) == 3 + 5
     assert all(one.passed for one in evaluated)
     stored = [stored.reference.key for stored in open_objects(load_settings()).list(MESSAGES)]
     wanted = [(stage, "a.geojson") for stage in VECTOR_STAGES] + [
