@@ -375,6 +375,10 @@ def _create_planned_tiff(
 ) -> DatasetWriter:
     """Create a tiled TIFF with the planned bands."""
     colors = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
+    if plan.has_internal_mask and len(plan.bands) > (3 if colors else 1):
+        # GDAL's threads read the list of extra samples while writing a mask replaces it, and print
+        # an error.
+        colors |= {"num_threads": "1"}
     return _create_tiff(
         path,
         shape,
@@ -407,8 +411,7 @@ def _create_tiff(
         zstd_level=1,
         interleave="pixel" if count <= 8 else "band",
         bigtiff="IF_SAFER",
-        num_threads="ALL_CPUS",
-        **more,
+        **{"num_threads": "ALL_CPUS"} | more,
     )
 
 

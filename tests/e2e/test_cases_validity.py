@@ -145,8 +145,8 @@ def _ascii_grids(results: Results) -> None:
     with results.cog("no_nodata.asc") as path, rasterio.open(path) as cog:
         assert cog.nodata == -9999
         assert cog.read(1, masked=True).tolist() == [[100, 101, None], [103, None, 105]]
-    findings = [warning["code"] for warning in results.answers["no_nodata.asc"]["warnings"]]
-    assert "NODATA_ASSUMED" in findings
+    findings = results.item("no_nodata.asc")["properties"]["geo_platform:warnings"]
+    assert "NODATA_ASSUMED" in [finding["code"] for finding in findings]
     with results.cog("intbig.asc") as path, rasterio.open(path) as cog:
         assert cog.read(1, masked=True).tolist() == [
             [3_000_000_000, 5_000_000_000, None],
