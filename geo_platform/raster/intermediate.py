@@ -43,6 +43,7 @@ from geo_platform.raster.rasterio_internals import virtual_copy
 from geo_platform.raster.sample import planned_pixels, planned_valid, spread_windows
 from geo_platform.raster.target import centered_on_middle
 from geo_platform.raster.validity import (
+    NodataValue,
     has_stored_mask,
     nodata_values,
     same_value,
@@ -54,7 +55,9 @@ WINDOW_BYTES = 32 * 1024**2
 WARP_MEMORY_MB = 64
 # SAMPLE_GRID: to find the part of the source that a block needs, GDAL transforms points inside the
 # block too. The outline alone misses parts at an antimeridian, a pole or a limb.
-WARP_OPTIONS = {"NUM_THREADS": "ALL_CPUS", "SAMPLE_GRID": "YES"}
+# UNIFIED_SRC_NODATA: rasterio's default YES takes the nodata value of a band for a number wherever
+# another band has data, so -9999 would spread into the values beside it.
+WARP_OPTIONS = {"NUM_THREADS": "ALL_CPUS", "SAMPLE_GRID": "YES", "UNIFIED_SRC_NODATA": "NO"}
 NAN_SAMPLE_BYTES = 4 * 1024**2
 
 # Tags that are not copied, because they describe the source file only: nodata as text, and the
@@ -93,6 +96,8 @@ def needs_corrected_copy(
         return True
     if plan.has_internal_mask and not validity_of(dataset).is_as_gdal_masks(dataset):
         return True
+    if _mask_replaces_nodata(plan) and _placed_by_points(dataset) and dataset.nodata is not None:
+        return True
     if plan.is_lossless:
         return plan.has_internal_mask and not plan.warps and not has_stored_mask(dataset)
     if plan.source_bands != (1, 2, 3):
@@ -100,6 +105,11 @@ def needs_corrected_copy(
     if plan.mask_source_band is not None:
         return dataset.colorinterp[plan.mask_source_band - 1] is not ColorInterp.alpha
     return False
+
+
+def _mask_replaces_nodata(plan: CogPlan) -> bool:
+    # A warp takes the nodata value instead of the mask if the dataset has both.
+    return plan.warps and plan.has_internal_mask
 
 
 def may_hold_nan(plan: CogPlan) -> bool:
@@ -146,7 +156,8 @@ def with_planned_nodata(
     `replaces_nan`: pixels with NaN are read as the nodata value.
     """
     is_named = all(same_value(value, plan.nodata) for value in nodata_values(dataset))
-    if plan.nodata is None or (is_named and not replaces_nan):
+    is_as_planned = plan.nodata is None or (is_named and not replaces_nan)
+    if is_as_planned or _mask_replaces_nodata(plan):
         yield dataset
         return
     description = virtual_copy(dataset)
@@ -186,7 +197,11 @@ def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> N
         else {"transform": dataset.transform, "crs": _gdal_crs(plan.source_crs.wkt)}
     )
     with _create_planned_tiff(
-        plan, path, GridShape(rows=dataset.height, cols=dataset.width), georeference
+        plan,
+        path,
+        GridShape(rows=dataset.height, cols=dataset.width),
+        None if _mask_replaces_nodata(plan) else plan.nodata,
+        georeference,
     ) as target:
         copy_metadata(dataset, target, plan, plan.source_bands)
         if plan.warps and plan.has_internal_mask:
@@ -215,7 +230,7 @@ def write_warped_copy(
     with (
         rasterio.Env(**_position_checks(CRS.from_wkt(plan.crs.wkt))),
         open_warped(dataset, plan, path) as warped,
-        _create_planned_tiff(plan, path, plan.shape, georeference) as target,
+        _create_planned_tiff(plan, path, plan.shape, plan.nodata, georeference) as target,
     ):
         copy_metadata(dataset, target, plan, bands)
         for window in windows(target):
@@ -261,6 +276,7 @@ def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetR
         height=plan.shape.rows,
         resampling=_resampling(plan),
         add_alpha=plan.has_internal_mask and ColorInterp.alpha not in dataset.colorinterp,
+        **({"src_nodata": None, "nodata": None} if _mask_replaces_nodata(plan) else {}),
         warp_mem_limit=WARP_MEMORY_MB,
         **WARP_OPTIONS,
     ) as warped:
@@ -371,7 +387,11 @@ def windows(target: DatasetWriter) -> Iterator[Window]:
 
 
 def _create_planned_tiff(
-    plan: CogPlan, path: Path, shape: GridShape, georeference: dict[str, Any]
+    plan: CogPlan,
+    path: Path,
+    shape: GridShape,
+    nodata: NodataValue | None,
+    georeference: dict[str, Any],
 ) -> DatasetWriter:
     """Create a tiled TIFF with the planned bands."""
     colors = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
@@ -385,7 +405,7 @@ def _create_planned_tiff(
         count=len(plan.bands),
         dtype=plan.bands[0].dtype,
         # rasterio rounds values of 64 bits; `with_planned_nodata` names them.
-        nodata=None if "int64" in plan.bands[0].dtype else plan.nodata,
+        nodata=None if "int64" in plan.bands[0].dtype else nodata,
         **georeference,
         **colors,
     )

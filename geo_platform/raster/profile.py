@@ -355,6 +355,17 @@ def profile_findings(
                 "A band is marked as palette but has no colour table; the COG has it as gray.",
             ),
             (
+                "PALETTE_ALPHA_LEFT",
+                any(
+                    0 < alpha < 255
+                    for band in bands
+                    if band.has_color_table
+                    for *_, alpha in color_table(dataset, band.index).values()
+                ),
+                "Entries of the colour table that are partly transparent become opaque, because a "
+                "TIFF has no such entries.",
+            ),
+            (
                 "COLOR_TABLE_LEFT",
                 len(bands) > 1 and any(band.has_color_table for band in bands),
                 "The colour table is not copied, because a TIFF holds one for a single band only.",

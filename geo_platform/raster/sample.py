@@ -19,6 +19,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from geo_platform.contracts.raster import BandStatistics
+from geo_platform.errors import NodataConflict
 from geo_platform.grid import GridShape
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.validity import (
@@ -216,6 +217,7 @@ def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Val
 
     Nodata values of the file that differ from the planned nodata value are replaced; so is NaN,
     except under a mask.
+    Raises NodataConflict: if a valid pixel has the value that replaces another nodata value.
     """
     pixels: Values = dataset.read(list(plan.source_bands), window=window)
     pixels = pixels.astype(plan.bands[0].dtype, copy=False)
@@ -230,6 +232,12 @@ def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Val
             and representable(own, dataset.dtypes[source_band - 1])
             and not same_value(own, planned_nodata)
         ):
+            if equals_value(band, planned_nodata).any():
+                raise NodataConflict(
+                    f"Band {source_band} has valid pixels of the value {planned_nodata:g}, which "
+                    f"is to replace its nodata value {own:g}.",
+                    remedy="Set `nodata` to a value that no pixel has.",
+                )
             band[equals_value(band, own)] = planned_nodata
         if not plan.has_internal_mask:
             band[equals_value(band, math.nan)] = planned_nodata
