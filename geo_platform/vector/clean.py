@@ -63,6 +63,7 @@ class CleanedBatch:
     `repaired` counts the clean rows whose geometry was made valid, `cut` those that were cut along
     the seam of the published CRS. `boxes` are the bounds of the clean rows in the published CRS,
     and of each part of very wide rows (`longitudes.part_boxes`).
+    `drawn_round` counts rows with an edge of more than 180 degrees of longitude in the source.
     `source_bounds` is the extent of the clean rows in the CRS of the source: xmin, ymin, xmax,
     ymax, NaN if there are none.
     """
@@ -71,6 +72,7 @@ class CleanedBatch:
     rejected: pa.RecordBatch
     repaired: int
     cut: int
+    drawn_round: int
     boxes: Boxes
     source_bounds: npt.NDArray[np.float64]
 
@@ -101,7 +103,7 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
     geometries = _parse(batch, checks)
     _check_family(geometries, batch, plan, checks)
     bounds = _check_coordinates(geometries, plan, checks)
-    geometries = _force_dimension(geometries, plan.dimension)
+    geometries_of_source = geometries = _force_dimension(geometries, plan.dimension)
     moved = _reproject(geometries, bounds, plan, checks)
     geometries, repaired = _repair_and_generalise(moved.geometries, plan, checks)
     repaired |= moved.repaired
@@ -117,6 +119,7 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
         _rejected_rows(batch, checks),
         repaired=int(np.count_nonzero(repaired & checks.good)),
         cut=int(np.count_nonzero(moved.cut & checks.good)),
+        drawn_round=_count_drawn_round(geometries_of_source, bounds, plan, checks),
         boxes=boxes,
         source_bounds=_extent(bounds[checks.good]),
     )
@@ -250,6 +253,31 @@ def _degrees_per_unit(wkt: str) -> float | None:
     """Return the size of the unit of a geographic CRS in degrees, or None for another CRS."""
     crs = CRS.from_wkt(wkt)
     return float(np.degrees(crs.axis_info[0].unit_conversion_factor)) if crs.is_geographic else None
+
+
+def _count_drawn_round(
+    geometries: Geometries, bounds: Boxes, plan: FeaturePlan, checks: _RowChecks
+) -> int:
+    """Count the good rows with an edge of more than half, but less than a whole turn.
+
+    Such an edge goes round the Earth. Often it was meant to cross the antimeridian.
+    """
+    per_unit = _degrees_per_unit(plan.source_crs.wkt)
+    if per_unit is None:
+        return 0
+    with np.errstate(invalid="ignore"):
+        is_wide = (bounds[:, 2] - bounds[:, 0]) * per_unit > HALF_TURN
+    count = 0
+    for geometry in geometries[is_wide & checks.good]:
+        if shapely.get_dimensions(geometry) == 0:
+            continue
+        parts = shapely.get_parts(shapely.get_parts(geometry))
+        polygons = parts[shapely.get_dimensions(parts) == 2]
+        lines = [*parts[shapely.get_dimensions(parts) == 1], *shapely.get_rings(polygons)]
+        positions, line = shapely.get_coordinates(lines, return_index=True)
+        turns = np.abs(np.diff(positions[:, 0]))[np.diff(line) == 0] * per_unit
+        count += bool(((turns > HALF_TURN) & (turns < 2 * HALF_TURN - DEGREE_TOLERANCE)).any())
+    return count
 
 
 def _force_dimension(geometries: Geometries, dimension: str) -> Geometries:

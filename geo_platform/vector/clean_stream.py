@@ -92,6 +92,7 @@ class CleanStream:
         self.repaired = 0
         self.linearised = 0
         self.cut = 0
+        self.drawn_round = 0
         self.extent = LonLatExtent(plan.crs.wkt)
         self.reasons: Counter[str] = Counter()
         self.sample = GeometrySample()
@@ -150,6 +151,7 @@ class CleanStream:
         self._source_bounds[:2] = np.fmin(self._source_bounds[:2], cleaned.source_bounds[:2])
         self._source_bounds[2:] = np.fmax(self._source_bounds[2:], cleaned.source_bounds[2:])
         self.cut += cleaned.cut
+        self.drawn_round += cleaned.drawn_round
         self.extent.add(cleaned.boxes)
         self.sample.add(cleaned.clean.column(cleaned.clean.num_columns - 1))
         if cleaned.rejected.num_rows:

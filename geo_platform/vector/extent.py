@@ -113,6 +113,14 @@ class LonLatExtent:
         south, north = min(around.south, self._south), max(around.north, self._north)
         return LonLatBounds(west=west, south=south, east=east, north=north)
 
+    def crossing(self) -> tuple[float, float] | None:
+        """Return west > east, in units of a geographic CRS, if its rows cross the antimeridian."""
+        box = self._arcs.box() if self._crs.is_geographic else None
+        if box is None or box[0] <= box[1]:
+            return None
+        per_unit = degrees_per_unit(self._crs)
+        return box[0] / per_unit, box[1] / per_unit
+
     def _in_wgs84(self, box: tuple[float, float], total: Bounds) -> tuple[float, float]:
         """Return west and east in WGS 84, from those in the datum and prime meridian of the CRS."""
         to_wgs84 = _to_lonlat(self._crs)

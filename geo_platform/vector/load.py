@@ -269,7 +269,12 @@ def _put_rejected_rows(objects: ObjectStore, data: _LoadedData) -> ObjectReferen
 
 
 def _put_map(objects: ObjectStore, data: _LoadedData) -> ObjectReference:
-    png = draw_map(data.rows.sample.wkb, data.bounds, CRS.from_wkt(data.plan.crs.wkt))
+    png = draw_map(
+        data.rows.sample.wkb,
+        data.bounds,
+        CRS.from_wkt(data.plan.crs.wkt),
+        over_antimeridian=data.rows.extent.crossing(),
+    )
     return objects.put_bytes(
         SILVER, data.key("thumbnail.png"), png, metadata=data.metadata
     ).reference
@@ -330,8 +335,15 @@ def _seam_findings(data: _LoadedData) -> Iterator[Finding]:
     if rows.cut:
         yield Finding(
             code="CUT_AT_SEAM",
-            message=f"{rows.cut:,} rows cross the edge of {CRS.from_wkt(plan.crs.wkt).name} and "
-            "were cut there into parts.",
+            message=f"Rows that cross the edge of {CRS.from_wkt(plan.crs.wkt).name} and were cut "
+            f"there into parts: {rows.cut:,}.",
+        )
+    if rows.drawn_round:
+        yield Finding(
+            code="EDGES_ROUND_THE_EARTH",
+            message="Rows with edges of more than 180 degrees of longitude, kept as they are "
+            f"drawn: {rows.drawn_round:,}. If they are meant to cross the antimeridian, add 360 to "
+            "the negative longitudes of the source.",
         )
     crs = horizontal(CRS.from_wkt(plan.crs.wkt))
     if crs.is_geographic:

@@ -29,6 +29,8 @@ _TOLERANCE = 1e-3
 _MAX_HALVINGS = 24
 _MAX_VERTICES = 200_000
 _JUMP = 0.4
+# Edges longer than this part of the geometry are examined.
+_LONG_EDGE = 0.01
 _FRACTIONS = (0.25, 0.5, 0.75)
 _COLLECTION_TYPE_ID = 7
 
@@ -44,43 +46,45 @@ def with_straight_edges(
     if shapely.get_dimensions(source) == 0:
         return moved
     if kind == _COLLECTION_TYPE_ID:
-        pairs = zip(shapely.get_parts(source), shapely.get_parts(moved), strict=True)
-        parts = [with_straight_edges(*pair, source_wkt, target_wkt) for pair in pairs]
-        return shapely.GeometryCollection(parts)
-    west, south, east, north = shapely.bounds(moved)
-    resampler = _Resampler(source_wkt, target_wkt, max(east - west, north - south))
-    if isinstance(source, shapely.Polygon):
-        result: shapely.Geometry = resampler.polygon(source)
-    elif isinstance(source, shapely.MultiPolygon):
-        result = shapely.MultiPolygon([resampler.polygon(part) for part in source.geoms])
+        both = zip(shapely.get_parts(source), shapely.get_parts(moved), strict=True)
+        return shapely.GeometryCollection(
+            [with_straight_edges(*pair, source_wkt, target_wkt) for pair in both]
+        )
+    resampler = _Resampler(source_wkt, target_wkt, _size(source), _size(moved))
+    pairs = zip(shapely.get_parts(source), shapely.get_parts(moved), strict=True)
+    if shapely.get_dimensions(source) == 2:
+        result: shapely.Geometry = shapely.MultiPolygon(
+            [resampler.polygon(*pair) for pair in pairs]
+        )
     else:
-        lines = [resampler.path(_path(line)) for line in shapely.get_parts(source)]
-        result = shapely.MultiLineString(lines)
+        result = shapely.MultiLineString([resampler.path(*pair) for pair in pairs])
     return result if resampler.added else moved
 
 
 class _Resampler:
     """Reprojects paths. `added` counts the vertices that were added."""
 
-    def __init__(self, source_wkt: str, target_wkt: str, size: float) -> None:
+    def __init__(
+        self, source_wkt: str, target_wkt: str, source_size: float, target_size: float
+    ) -> None:
         self.added = 0
         self._wkt = (source_wkt, target_wkt)
-        self._size = size
+        self._source_size, self._size = source_size, target_size
 
-    def polygon(self, polygon: shapely.Polygon) -> shapely.Polygon:
-        rings = [_path(ring) for ring in shapely.get_rings(polygon)]
-        paths = [self.path(ring) for ring in rings]
+    def polygon(self, polygon: shapely.Polygon, moved: shapely.Polygon) -> shapely.Polygon:
+        rings = zip(shapely.get_rings(polygon), shapely.get_rings(moved), strict=True)
+        paths = [self.path(*pair) for pair in rings]
         if self._is_inside_out(polygon, paths[0]):
             raise NotCutError("the target CRS shows the outside of the polygon as its inside")
         return shapely.Polygon(paths[0], paths[1:])
 
-    def path(self, path: Path) -> Path:
-        """Return the path in the target CRS, with further vertices where its image bends."""
-        image = self._moved(path)
-        is_open = np.ones(len(path) - 1, dtype=bool)
+    def path(self, line: shapely.Geometry, moved: shapely.Geometry) -> Path:
+        """Return the line in the target CRS, with further vertices where its image bends."""
+        path, image = _path(line), shapely.get_coordinates(moved)
+        is_open = self._may_bend(path, image)
         for _ in range(_MAX_HALVINGS):
             edges = np.flatnonzero(is_open)
-            bends = edges[self._bends(path, image, edges)]
+            bends = edges[self._bends(path, image, edges)] if edges.size else edges
             if not bends.size:
                 return np.column_stack([image, path[:, 2:]])
             if len(path) > _MAX_VERTICES:
@@ -93,6 +97,13 @@ class _Resampler:
             first = bends + np.arange(len(bends))
             is_open[first] = is_open[first + 1] = True
         raise NotCutError("the target CRS tears an edge of the geometry")
+
+    def _may_bend(self, path: Path, image: Path) -> npt.NDArray[np.bool_]:
+        """Return which edges are so long that their images may bend or tear; most are short."""
+        length, image_length = (np.hypot(*np.diff(each[:, :2], axis=0).T) for each in (path, image))
+        return np.asarray(
+            (length > _LONG_EDGE * self._source_size) | (image_length > _TOLERANCE * self._size)
+        )
 
     def _bends(
         self, path: Path, image: Path, edges: npt.NDArray[np.int64]
@@ -124,6 +135,11 @@ class _Resampler:
         if not np.isfinite(image).all():
             raise NotCutError("an edge has no position in the target CRS")
         return image
+
+
+def _size(geometry: shapely.Geometry) -> float:
+    west, south, east, north = shapely.bounds(geometry)
+    return float(max(east - west, north - south))
 
 
 def _path(line: shapely.Geometry) -> Path:

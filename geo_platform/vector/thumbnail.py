@@ -19,6 +19,7 @@ from rasterio.features import rasterize
 from rasterio.io import MemoryFile
 
 from geo_platform.grid import Bounds
+from geo_platform.longitudes import degrees_per_unit
 
 MEDIA_TYPE = "image/png"
 _LONG_SIDE_PX = 512
@@ -38,16 +39,24 @@ _BACKGROUND, _FILL, _SMALL_FILL, _OUTLINE, _POINT = (
 Canvas = npt.NDArray[np.float32]
 
 
-def draw_map(wkb: Sequence[bytes], bounds: Bounds, crs: CRS) -> bytes:
+def draw_map(
+    wkb: Sequence[bytes],
+    bounds: Bounds,
+    crs: CRS,
+    *,
+    over_antimeridian: tuple[float, float] | None = None,
+) -> bytes:
     """Return a PNG of at most 512 pixels per side, north up.
 
     `bounds` are those of the whole dataset, in `crs`. Polygons are filled and outlined; lines and
     points are drawn over the polygons. In a geographic CRS, longitudes are scaled by the cosine of
-    the middle latitude.
+    the middle latitude. `over_antimeridian` are the west and the east, with west > east, of rows in
+    a geographic CRS that cross the antimeridian, which is then inside the map.
     """
-    geometries, width, height = _to_pixels(
-        shapely.from_wkb(np.array(wkb, dtype=object)), bounds, crs
-    )
+    sampled = shapely.from_wkb(np.array(wkb, dtype=object))
+    if over_antimeridian is not None:
+        sampled, bounds = _joined_over_antimeridian(sampled, bounds, over_antimeridian, crs)
+    geometries, width, height = _to_pixels(sampled, bounds, crs)
     canvas = np.empty((height, width, 3), dtype=np.float32)
     canvas[:] = _BACKGROUND
     boxes = shapely.bounds(geometries)
@@ -67,6 +76,25 @@ def draw_map(wkb: Sequence[bytes], bounds: Bounds, crs: CRS) -> bytes:
         _POINT,
     )
     return _png(_downsampled(canvas))
+
+
+def _joined_over_antimeridian(
+    geometries: npt.NDArray[np.object_], bounds: Bounds, sides: tuple[float, float], crs: CRS
+) -> tuple[npt.NDArray[np.object_], Bounds]:
+    """Return the geometries and their bounds with the western hemisphere east of the eastern."""
+    west, east = sides
+    turn = 360.0 / degrees_per_unit(crs)
+    gap = (west + east) / 2
+
+    def join(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        x = (xy[:, 0] + turn / 2) % turn - turn / 2
+        # The antimeridian itself belongs to both sides; its parts keep the side that they have.
+        x = np.where(xy[:, 0] == turn / 2, turn / 2, x)
+        return np.column_stack([np.where(x < gap, x + turn, x), xy[:, 1]])
+
+    joined = shapely.transform(geometries, join)
+    box = Bounds(xmin=west, ymin=bounds.ymin, xmax=east + turn, ymax=bounds.ymax)
+    return np.asarray(joined, dtype=object), box
 
 
 def _point_radius_px(points: int) -> float:

@@ -1,6 +1,7 @@
 """The stage vector_features: every row is accounted for, work is reused, failures leave nothing."""
 
 import json
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -398,3 +399,29 @@ def test_indexes_are_checked_and_files_warn_that_they_have_none(
         platform.load(profiled, indexes_attributes=["nope"])
     with pytest.raises(errors.ParameterInvalid, match="no times: n"):
         platform.load(profiled, indexes_temporal=["n"])
+
+
+def test_edges_round_the_earth_are_said(platform: Platform, write: Write) -> None:
+    torn = shapely.Polygon([(179, -18), (-179, -18), (-179, -17), (179, -17)])
+    frame = geopandas.GeoDataFrame(geometry=[torn, shapely.box(-180, 0, 180, 1)], crs=4326)
+    loaded = platform.load(platform.profile(write(frame, "torn.gpkg")))
+    (finding,) = [found for found in loaded.warnings if found.code == "EDGES_ROUND_THE_EARTH"]
+    assert "kept as they are drawn: 1." in finding.message
+    assert loaded.cut == 0
+
+
+def test_the_map_of_rows_on_both_sides_of_the_antimeridian_shows_them_together(
+    platform: Platform, write: Write
+) -> None:
+    boxes = [shapely.box(178, -18, 180, -16), shapely.box(-180, -18, -178, -16)]
+    frame = geopandas.GeoDataFrame(geometry=boxes, crs=4326)
+    loaded = platform.load(platform.profile(write(frame, "fiji.gpkg")))
+    with (
+        platform.objects.local_path("silver", loaded.thumbnail.key) as path,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as opened:
+            pixels = opened.read()
+    is_drawn = (pixels != pixels[:, :1, :1]).any(axis=0)
+    assert is_drawn.mean() > 0.8
