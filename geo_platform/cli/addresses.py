@@ -21,6 +21,8 @@ from geo_platform.settings import Profile, Settings
 SOURCE_CONTAINERS = (BRONZE, SILVER)
 
 _STORE_SCHEME = "az"
+# Schemes whose addresses need no host.
+_LOCAL = ("file", "zip")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # A scheme and at least one slash: some programs write `https:/example.com`. Windows drives have one
 # letter.
@@ -33,12 +35,11 @@ _DOWNLOADS = {
     "s3": "aws s3 cp {address} .",
     "gs": "gcloud storage cp {address} .",
     "ftp": "curl -O {address}",
-    "sftp": "curl -O {address}",
-    "scp": "curl -O {address}",
-    "abfs": "azcopy copy {address} .",
-    "abfss": "azcopy copy {address} .",
+    "sftp": "sftp {address}",
+    "scp": "scp {address} .",
 }
-_VSI_ARCHIVES = ("vsizip/", "vsitar/", "vsi7z/", "vsirar/")
+_ANYTHING = "Type the path of the file, its address (https://), or bronze/KEY."
+_USER = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,9 @@ def address_of(argument: str, settings: Settings) -> Path | StoreAddress | WebAd
 
 def without_secrets(argument: str) -> str:
     """Return an argument for output: an address without user, password and query."""
-    if os.path.lexists(argument) or _WITH_SCHEME.match(argument) is None:
+    if "://" not in argument or os.path.lexists(argument):
         return argument
-    try:
-        return _shown(urlsplit(argument))
-    except ValueError:
-        return argument.partition(":")[0] + ":..."
+    return _USER.sub("", argument).partition("?")[0]
 
 
 def _has_home(argument: str) -> bool:
@@ -113,7 +111,7 @@ def _with_scheme(argument: str, scheme: str, settings: Settings) -> StoreAddress
     rest = argument[len(scheme) + 1 :]
     if scheme == _STORE_SCHEME:
         return _in_store(rest.lstrip("/"), settings)
-    address = f"{scheme}://{rest.lstrip('/')}" if scheme != "file" else f"file:{rest}"
+    address = f"{scheme}:{rest}" if scheme in _LOCAL else f"{scheme}://{rest.lstrip('/')}"
     parts = _split(address)
     if scheme == "https" or (scheme == "http" and parts.hostname in LOOPBACK):
         if parts.username is not None or parts.password is not None:
@@ -139,7 +137,7 @@ def _split(address: str) -> SplitResult:
             f"{without_secrets(address)!r} is not a valid address.",
             remedy="Check the address: https://HOST/PATH.",
         ) from error
-    if not parts.netloc and parts.scheme != "file":
+    if not parts.netloc and parts.scheme not in _LOCAL:
         raise ParameterInvalid(
             f"{_shown(parts)!r} names no host.", remedy="Check the address: https://HOST/PATH."
         )
@@ -185,9 +183,14 @@ def _in_account(parts: SplitResult, settings: Settings) -> StoreAddress | None:
 def _instead_of(scheme: str, parts: SplitResult) -> str:
     if scheme == "file":
         return f"Type the path: {unquote(parts.path)}"
-    if scheme == "zip":
-        archive, _, member = parts.geturl().removeprefix("zip://").partition("!")
-        return f"Type {archive}" + (f" --archive-member {member.lstrip('/')}" if member else "")
+    if scheme == "zip" or scheme.startswith("zip+"):
+        # rasterio and fiona: zip://a.zip!b.shp, zip+https://example.com/a.zip!b.shp.
+        archive, _, member = (parts.netloc.rpartition("@")[2] + parts.path).partition("!")
+        inner = scheme.removeprefix("zip").removeprefix("+")
+        return _member_remedy(f"{inner}://{archive}" if inner else archive, member)
+    if scheme in ("abfs", "abfss") and parts.username and ".dfs." in (parts.hostname or ""):
+        account = (parts.hostname or "").replace(".dfs.", ".blob.", 1)
+        return f"Type https://{account}/{parts.username}{parts.path}"
     if scheme == "http":
         return (
             f"Type {_shown(parts._replace(scheme='https'))}. If the server has no https, download "
@@ -202,44 +205,54 @@ def _instead_of(scheme: str, parts: SplitResult) -> str:
 
 
 def _gdal_path_refused(argument: str) -> ParameterInvalid:
-    system, _, rest = argument.removeprefix("/").partition("/")
-    inner = rest.removeprefix("/")
-    is_web = _WITH_SCHEME.match(rest) is not None
-    if f"{system}/" in _VSI_ARCHIVES:
-        archive, member = _archive_and_member(rest)
-        remedy = f"Type {archive}" + (f" --archive-member {member}" if member else "")
-    elif system in ("vsicurl", "vsicurl_streaming") and is_web:
-        remedy = f"Type {rest}"
-    elif system == "vsistdin":
-        remedy = "Save standard input to a file and type the path of the file."
-    elif system == "vsigzip":
-        remedy = f"Unpack it with gunzip --keep {rest}, and type the path of the unpacked file."
-    elif system == "vsis3":
-        remedy = f"Download the file with aws s3 cp s3://{inner} . and type its path."
-    elif system == "vsigs":
-        remedy = f"Download the file with gcloud storage cp gs://{inner} . and type its path."
-    elif system == "vsiaz":
-        remedy = (
-            f"Type az://{inner} if the object is in the platform's own storage account, else "
-            "download it and type its path."
-        )
-    else:
-        remedy = "Type the path of the file, its address (https://), or bronze/KEY."
+    system, _, rest = without_secrets(argument).removeprefix("/").partition("/")
     return ParameterInvalid(
-        f"{argument!r} is a path of GDAL's virtual file systems, which are not read.",
-        remedy=remedy,
+        f"{without_secrets(argument)!r} is a path of GDAL's virtual file systems, which are not "
+        "read.",
+        remedy=_instead_of_gdal_path(system.removesuffix("_streaming"), rest),
     )
+
+
+def _instead_of_gdal_path(system: str, rest: str) -> str:
+    inner = rest.removeprefix("/")
+    match system:
+        case "vsizip":
+            return _member_remedy(*_archive_and_member(re.sub(r"^/?vsicurl/", "", rest)))
+        case "vsicurl" if _WITH_SCHEME.match(rest):
+            return f"Type {rest}"
+        case "vsistdin":
+            return "Save standard input to a file and type the path of the file."
+        case "vsigzip":
+            return f"Unpack it with gunzip --keep {rest} and type the path of the unpacked file."
+        case "vsitar" | "vsi7z" | "vsirar":
+            return "Unpack the archive and type the path of the file, or zip the file."
+        case "vsis3" | "vsigs":
+            address = f"{system.removeprefix('vsi')}://{inner}"
+            download = _DOWNLOADS[system.removeprefix("vsi")].format(address=address)
+            return f"Download the file with {download} and type its path."
+        case "vsiaz" | "vsiadls":
+            return (
+                f"Type az://{inner} if the object is in the platform's own storage account, else "
+                f"its address https://ACCOUNT.blob.core.windows.net/{inner}"
+            )
+        case _:
+            return _ANYTHING
+
+
+def _member_remedy(archive: str, member: str) -> str:
+    return f"Type {archive}" + (f" --archive-member {member.strip('/')}" if member else "")
 
 
 def _archive_and_member(rest: str) -> tuple[str, str]:
     """Divide `/data/a.zip/b/c.shp`, also written `{/data/a.zip}/b/c.shp`, after the archive."""
     if rest.startswith("{") and "}" in rest:
         archive, _, member = rest[1:].partition("}")
-        return archive, member.removeprefix("/")
+        return archive, member
     parts = rest.split("/")
-    for count in range(len(parts), 0, -1):
+    for count in range(1, len(parts) + 1):
         archive = "/".join(parts[:count])
-        if os.path.isfile(archive):  # noqa: PTH113  # text of the user, not a path of ours
+        is_archive = os.path.isfile(archive)  # noqa: PTH113  # text of the user, not a path of ours
+        if is_archive or parts[count - 1].lower().endswith((".zip", ".kmz")):
             return archive, "/".join(parts[count:])
     return rest, ""
 
@@ -248,9 +261,7 @@ def _dataset_name_refused(argument: str, rest: str) -> ParameterInvalid:
     named = [part for part in re.split(r'[:"]', rest) if part and Path(part).is_file()]
     return ParameterInvalid(
         f"{argument!r} is the name of a dataset in GDAL's notation, not a path.",
-        remedy=f"Type {named[0]}"
-        if named
-        else "Type the path of the file, its address (https://), or bronze/KEY.",
+        remedy=f"Type {named[0]}" if named else _ANYTHING,
     )
 
 
