@@ -542,3 +542,8 @@ def test_the_readme_s_commands_from_another_folder(
     assert [line["run_id"] for line in json.loads(traced.stdout)["timelines"]] == [run_id]
     assert run("status", run_id).exit_code == 0
     assert run("trace", run_id).exit_code == 0
+    assert run("doctor").exit_code == 0
+    (data / "letter.tif").write_text("Dear reader,\n")
+    refused = run("ingest", "../data/letter.tif")
+    assert refused.exit_code == 1
+    assert "UNSUPPORTED_FORMAT: 'letter.tif' is text" in refused.stdout
