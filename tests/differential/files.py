@@ -7,6 +7,7 @@ platform has to publish: a format may not be able to hold a value, and then its 
 import csv
 import json
 import sqlite3
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -64,8 +65,8 @@ def _by_gdal(driver: str, **options: Any) -> Callable[[Table, Path], None]:
 def _read_geopackage(path: Path) -> list[Row]:
     with sqlite3.connect(path) as database:
         (layer,) = database.execute("SELECT table_name FROM gpkg_contents").fetchone()
-        types = {row[1]: row[2] for row in database.execute(f"PRAGMA table_info({layer})")}
-        rows = database.execute(f"SELECT * FROM {layer}")
+        types = {row[1]: row[2] for row in database.execute(f'PRAGMA table_info("{layer}")')}
+        rows = database.execute(f'SELECT * FROM "{layer}"')
         names = [column[0] for column in rows.description]
         found = [dict(zip(names, row, strict=True)) for row in rows]
     return [
@@ -210,21 +211,10 @@ def _geometry(parent: Element, points: list[Any]) -> BaseGeometry:
 
 
 def _read_flatgeobuf(path: Path) -> list[Row]:
-    # No other reader of FlatGeobuf is published for Python: GDAL, row by row instead of by Arrow.
-    frame = gpd.read_file(path, engine="pyogrio", use_arrow=False)
-    rows = frame.drop(columns="geometry").astype(object).to_dict("records")
-    return [
-        ({name: _python_value(value) for name, value in row.items()}, geometry)
-        for row, geometry in zip(rows, frame.geometry, strict=True)
-    ]
-
-
-def _python_value(value: Any) -> Any:
-    if value is None or value is pd.NaT:
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.to_pydatetime()
-    return value.item() if hasattr(value, "item") else value
+    # No other reader of FlatGeobuf is published for Python, so GDAL's own program reads the rows.
+    lines = path.with_name("rows.geojsonl")
+    subprocess.run(["ogr2ogr", "-f", "GeoJSONSeq", lines, path], check=True)
+    return _read_geojson_lines(lines)
 
 
 _COMMON = ("int32", "int64", "float", "text", "bool")

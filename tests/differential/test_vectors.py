@@ -1,6 +1,5 @@
 """Publish generated vector files and compare with what other software reads in them."""
 
-import math
 import tempfile
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -59,7 +58,7 @@ def _publish(form: Format, source: Path, root: Path) -> dict[int, tuple[dict[str
     """Return the published rows by key: attributes by their names in the source, and geometry."""
     (root / "scratch").mkdir()
     platform = Platform(FolderStore(root / "store"), root / "scratch")
-    sidecars = [part for part in source.parent.iterdir() if part != source]
+    sidecars = [part for part in source.parent.glob(f"{source.stem}.*") if part != source]
     loaded = platform.load(platform.profile(source, *sidecars, **form.options))
     assert (loaded.read, loaded.rejected) == (loaded.inserted, 0)
     names = {field.published: field.source for field in loaded.fields}
@@ -88,10 +87,12 @@ def _is_same(expected: Any, published: Any) -> bool:
         return str(expected) == str(published)
     if isinstance(expected, str) and isinstance(published, str):
         return expected == published
-    if isinstance(expected, str) and not isinstance(published, bool):
-        # A text format: the number of the text, without loss of digits.
-        return _number(expected) in (_number(str(published)), None) and math.isclose(
-            float(expected), float(published), rel_tol=0.0
+    if isinstance(expected, str) and isinstance(published, float):
+        # A text format: what is written as an integer must keep all digits.
+        is_integer = expected.lstrip("+-").isdigit()
+        number = _number(expected)
+        return number is not None and (
+            number == Decimal(published) if is_integer else float(number) == published
         )
     if isinstance(expected, bool) or isinstance(published, bool):
         return str(expected).lower() in (str(published).lower(), str(int(published)))
