@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import geopandas as gpd
+import pyarrow.parquet as pq
 import rasterio
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +102,7 @@ def _ingest(package: Package) -> Iterator[Outcome]:
     root = package.unpacked()
     folders = [root / folder for folder in package.folders]
     sys.stdout.write(f"{package.name} {package.version}\n")
+    sys.stdout.flush()
     with tempfile.TemporaryDirectory() as home:
         geo_platform = Path(sys.executable).parent / "geo-platform"
         ended = subprocess.run(
@@ -137,6 +139,8 @@ def _describe(href: str) -> str:
             size = f"{cog.width} x {cog.height} x {cog.count} {cog.dtypes[0]}"
             valid = float((cog.dataset_mask(out_shape=(64, 64)) > 0).mean())
             return f"{size}, {_crs(cog.crs)}, {_place(cog.bounds)}, {valid:.0%} valid"
+    if path.stem.endswith("_rejected"):
+        return f"{pq.ParquetFile(path).metadata.num_rows:,} rows rejected"
     frame = gpd.read_parquet(path)
     types = " ".join(sorted(frame.geom_type.dropna().unique()))
     size = f"{len(frame):,} rows, {len(frame.columns) - 1} columns, {types}"
