@@ -135,7 +135,7 @@ def _read_geojson(path: Path) -> list[Row]:
 
 
 def _read_geojson_lines(path: Path) -> list[Row]:
-    return [_row_of(json.loads(line)) for line in path.read_text().splitlines()]
+    return [_row_of(json.loads(line)) for line in path.read_text().split("\n") if line]
 
 
 def _row_of(feature: dict[str, Any]) -> Row:
