@@ -8,6 +8,7 @@ Called by `load.py`.
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ from geo_platform.vector.sources.ogr import (
     open_options,
 )
 from geo_platform.vector.sources.parquet import stream_parquet
-from geo_platform.vector.sources.source_file import COUNT_IS_RELIABLE
+from geo_platform.vector.sources.source_file import COUNT_IS_RELIABLE, with_signed_integers
 from geo_platform.wkb import wkb_types
 
 _READ_IN_PART = "parsed incompletely"
@@ -115,6 +116,7 @@ def _stream_ogr(
     if profile.reads_copy:
         source, _ = with_links_resolved(source)
         source, _ = with_all_data(source)
+    source, unsigned = with_signed_integers(source)
     at = 0
     with (
         LayerStream(
@@ -128,7 +130,8 @@ def _stream_ogr(
         file_columns(original, profile.layer, stream.id_column, profile.fields) as columns,
     ):
         for batch in stream:
-            yield _as_source_batch(batch, at, source, profile, stream.id_column, columns)
+            read = _as_source_batch(batch, at, source, profile, stream.id_column, columns)
+            yield _with_unsigned(read, unsigned)
             at += batch.rows.num_rows
 
 
@@ -157,6 +160,18 @@ def _as_source_batch(
         faults=_damaged_shapes(batch.errors, at, wkb),
         linearised=linearised,
     )
+
+
+def _with_unsigned(batch: SourceBatch, names: frozenset[str]) -> SourceBatch:
+    """Return the batch with the columns of these names as the unsigned integers that they are."""
+    if not names:
+        return batch
+    columns = [
+        column.view(pa.uint64()) if name in names and pa.types.is_int64(column.type) else column
+        for name, column in zip(batch.fields.schema.names, batch.fields.columns, strict=True)
+    ]
+    fields = pa.RecordBatch.from_arrays(columns, names=batch.fields.schema.names)
+    return replace(batch, fields=fields)
 
 
 def _damaged_shapes(errors: Iterable[str], at: int, wkb: pa.Array) -> dict[int, RowFault]:

@@ -3,6 +3,7 @@
 The result is read with geopandas: the GeoParquet file, or the table as a read-only login.
 """
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,6 +68,43 @@ def test_tables_of_geopackages_keep_their_values(tmp_path: Path, profile: Profil
     zero = frames["zero_extent"]
     assert zero.total_bounds == pytest.approx([500000, 5500000, 500200, 5500000])
     assert zero.crs.to_epsg() == 25832
+
+
+@PRODUCTION_IS_SLOW
+def test_ids_of_features_and_long_integers_are_published(
+    tmp_path: Path, profile: ProfileUnderTest
+) -> None:
+    home, folder = tmp_path / "home", tmp_path / "in"
+    folder.mkdir()
+    rows = {
+        "numbered": [(7, {"n": 2**64 - 1}), (5, {"n": 1})],
+        "named": [("a", {"id": 1}), ("007", {"id": 2})],
+        "wide": [(2**53 + 1, {"n": 2**53 + 1}), (2**63 - 1, {"n": 1})],
+    }
+    for name, features in rows.items():
+        lines = [
+            {
+                "type": "Feature",
+                "id": identifier,
+                "properties": properties,
+                "geometry": {"type": "Point", "coordinates": [number, 50]},
+            }
+            for number, (identifier, properties) in enumerate(features)
+        ]
+        document = {"type": "FeatureCollection", "features": lines}
+        (folder / f"{name}.geojson").write_text(json.dumps(document))
+    ended = geo_platform_here("ingest", "--json", folder, home=home, extra=profile.environment)
+    assert [line["error"] for line in ended.lines] == [None] * 3
+    frames = {Path(line["source"]).stem: outputs.frame(profile, home, line) for line in ended.lines}
+    numbered = frames["numbered"].sort_values("id")
+    assert _values(numbered["id"]) == [5, 7]
+    assert _values(numbered["n"]) == ["1", str(2**64 - 1)]
+    named = frames["named"].sort_values("id")
+    assert _values(named["source_id"]) == ["a", "007"]
+    assert _values(named["id"]) == [1, 2]
+    wide = frames["wide"].sort_values("id")
+    assert _values(wide["id"]) == [2**53 + 1, 2**63 - 1]
+    assert _values(wide["n"]) == [2**53 + 1, 1]
 
 
 @PRODUCTION_IS_SLOW

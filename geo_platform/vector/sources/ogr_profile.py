@@ -45,6 +45,7 @@ from geo_platform.vector.sources.ogr import (
     layer_info,
     layer_list,
 )
+from geo_platform.vector.sources.source_file import with_signed_integers
 from geo_platform.wkb import wkb_types
 
 _SAMPLE_ROWS = 2000
@@ -97,6 +98,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     has_long = text is not None and text.has_long_integers
     long_keys = large_number_keys(source) if has_long else ()
     source = with_numbers_as_text(source, long_keys)
+    source, _ = with_signed_integers(source)
     if text is None:
         layers = tuple(
             VectorLayer(name=name, geometry_type=kind)

@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +37,8 @@ _IN_ZIP = "/vsizip/{"
 _TAIL_BYTES = 64 * 1024
 _SHP_HEADER_BYTES = 100
 _DBF_HEADER_BYTES = 32
+_MAX_FGB_HEADER_BYTES = 256 * 2**20
+_FGB_LONG, _FGB_UNSIGNED_LONG = 7, 8
 _ROOT_ELEMENT = re.compile(rb"<\s*([A-Za-z_][\w.\-]*(?::[A-Za-z_][\w.\-]*)?)[\s>/]")
 
 
@@ -122,6 +125,64 @@ def open_part(source: OpenableSource, layer: str, suffix: str) -> Iterator[IO[by
         raise SourceTruncated(
             f"The archive that holds {source.display_name} is damaged."
         ) from error
+
+
+def with_signed_integers(source: OpenableSource) -> tuple[OpenableSource, frozenset[str]]:
+    """Return a FlatGeobuf source whose unsigned 64-bit columns are declared as signed.
+
+    GDAL 3.12 reads unsigned integers of 64 bits as doubles, which keep 53 bits. The names of these
+    columns are returned too; the source is a copy if there are any. In the header of a FlatGeobuf
+    (https://github.com/flatgeobuf/flatgeobuf, header.fbs), `columns` is field 7, and in a column
+    `name` is field 0 and `type` field 1.
+    Raises SourceTruncated, SourceUnreadable: the file cannot be read.
+    """
+    if source.format is not SourceFormat.flatgeobuf:
+        return source, frozenset()
+    with open_bytes(source) as stream:
+        start = stream.read(12)
+        size = int.from_bytes(start[8:12], "little")
+        header = bytearray(stream.read(min(size, _MAX_FGB_HEADER_BYTES)))
+        names = _declare_signed(header)
+        if not names:
+            return source, frozenset()
+        path = copy_beside(source, suffix=".signed")
+        with path.open("wb") as copy:
+            copy.write(start)
+            copy.write(header)
+            shutil.copyfileobj(stream, copy)
+    return replace(source, gdal_path=str(path)), names
+
+
+def _declare_signed(header: bytearray) -> frozenset[str]:
+    names = set()
+    try:
+        columns = _fgb_field(header, struct.unpack_from("<I", header)[0], 7)
+        if columns is None:
+            return frozenset()
+        vector = columns + struct.unpack_from("<I", header, columns)[0]
+        for number in range(struct.unpack_from("<I", header, vector)[0]):
+            entry = vector + 4 + 4 * number
+            column = entry + struct.unpack_from("<I", header, entry)[0]
+            kind, name = _fgb_field(header, column, 1), _fgb_field(header, column, 0)
+            if kind is None or name is None or header[kind] != _FGB_UNSIGNED_LONG:
+                continue
+            text = name + struct.unpack_from("<I", header, name)[0]
+            length = struct.unpack_from("<I", header, text)[0]
+            header[kind] = _FGB_LONG
+            names.add(header[text + 4 : text + 4 + length].decode("utf-8", "replace"))
+    except (struct.error, IndexError):
+        # GDAL reports a damaged header.
+        return frozenset()
+    return frozenset(names)
+
+
+def _fgb_field(header: bytearray, table: int, number: int) -> int | None:
+    """Return the position of a field of a FlatBuffers table, or None if the table has it not."""
+    directory = table - struct.unpack_from("<i", header, table)[0]
+    if 4 + 2 * number >= struct.unpack_from("<H", header, directory)[0]:
+        return None
+    offset = struct.unpack_from("<H", header, directory + 4 + 2 * number)[0]
+    return table + offset if offset else None
 
 
 def check_not_truncated(source: OpenableSource) -> None:
