@@ -21,8 +21,8 @@ def test_unsigned_integers_of_flatgeobuf_keep_their_digits(
     path = write(geopandas.GeoDataFrame({"n": values}, geometry=_POINTS, crs=4326), "n.fgb")
     data = bytearray(path.read_bytes())
     header = 12 + int.from_bytes(data[8:12], "little")
-    # The type is the byte before the offset of the name: 7 is Long, 8 is ULong.
-    (position,) = (at for at in range(12, header) if data[at] == 7 and _is_type(path, data, at))
+    # The type of the column: 7 is Long, 8 is ULong.
+    *_, position = (at for at in range(12, header) if data[at] == 7 and _is_type(path, data, at))
     data[position] = 8
     path.write_bytes(data)
     assert geopandas.read_file(path).dtypes["n"] == "float64", "GDAL reads doubles"
@@ -38,7 +38,8 @@ def _is_type(path: Path, data: bytearray, position: int) -> bool:
     trial = path.with_name("trial.fgb")
     trial.write_bytes(changed)
     try:
-        return bool(geopandas.read_file(trial).dtypes["n"] == "float64")
+        frame = geopandas.read_file(trial)
+        return bool(frame.dtypes["n"] == "float64") and frame["n"].max() > 2.0**63
     except (RuntimeError, KeyError, ValueError):
         return False
 
