@@ -109,7 +109,7 @@ def watched(folder: Path) -> Iterator[dict[str, Any]]:
     }
     put = [objects.put_bytes(BRONZE, key, text, metadata={}) for key, text in content.items()]
     with Application(settings).launcher() as launcher:
-        instance = launcher._instance  # type: ignore[attr-defined]
+        instance = launcher.launcher._instance  # type: ignore[attr-defined]
         plan = plan_launches(instance, objects, watch, [arrival_of(stored) for stored in put])
         requests = {request.job_name: request for request in plan.requests}
         config = {name: request.run_config["ops"] for name, request in requests.items()}
@@ -147,7 +147,7 @@ def ghost(folder: Path) -> None:
     from geo_platform.settings import Settings
 
     with Application(Settings(home=folder / "home")).launcher() as launcher:
-        launcher._instance.add_dynamic_partitions("table_objects", ["ghost.csv"])  # type: ignore[attr-defined]
+        launcher.launcher._instance.add_dynamic_partitions("table_objects", ["ghost.csv"])  # type: ignore[attr-defined]
 
 
 def lock(folder: Path) -> dict[str, Any]:
