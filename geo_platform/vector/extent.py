@@ -29,8 +29,9 @@ RowBounds = npt.NDArray[np.float64]
 
 # Rounding errors are accepted: Natural Earth's Antarctica ends at 180.00000000000006.
 DEGREE_TOLERANCE = 1e-6
-# Climate data often uses longitudes from 0 to 360.
-_MAX_LONGITUDE = 360.0
+# Climate data often uses longitudes from 0 to 360. Who draws on a map that was scrolled around the
+# Earth gets a turn too much: 368 for 8 degrees east.
+_MAX_LONGITUDE = 540.0
 # More than twice the circumference of the Earth. PROJ would wrap such an easting to a longitude
 # without an error.
 _MAX_METRES = 1e8
@@ -231,7 +232,7 @@ def sampled_extent(bounds: RowBounds, crs: CRS) -> Bounds | None:
 def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Finding, ...]:
     """Check that the bounds are possible in their CRS. Return warnings about suspicious bounds.
 
-    In a geographic CRS, latitudes must be within 90 degrees and longitudes within 360. In a
+    In a geographic CRS, latitudes must be within 90 degrees and longitudes within 540. In a
     projected CRS, the bounds must be within ten degrees of the area of use of the CRS, if it is
     known. If the numbers look like degrees, the bounds must be within the area of use itself.
     Raises BoundsImplausible: the bounds break one of these rules.

@@ -27,6 +27,13 @@ def test_across_the_antimeridian() -> None:
     assert pacific.wsen == (170, -20, -170, -10)
 
 
+def test_a_turn_too_much() -> None:
+    denmark = bounds(368.056, 54.5482, 375.182, 57.7613)
+    assert check_plausible(denmark, CRS.from_epsg(4326), "x") == ()
+    found = lonlat_bounds(denmark, CRS.from_epsg(4326))
+    assert found.wsen == pytest.approx((8.056, 54.5482, 15.182, 57.7613))
+
+
 def test_around_a_pole() -> None:
     antarctica = lonlat_bounds(bounds(-3e6, -3e6, 3e6, 3e6), CRS.from_epsg(3031))
     assert antarctica.south == pytest.approx(-90)
@@ -45,7 +52,7 @@ def test_grads_are_not_degrees() -> None:
     ("xyxy", "epsg"),
     [
         ((0, 0, 10, 91), 4326),
-        ((-361, 0, 0, 1), 4326),
+        ((-541, 0, 0, 1), 4326),
         ((1e30, 0, 2e30, 1), 3857),
         ((500_000, -9e6, 600_000, -8e6), 31370),
     ],
