@@ -75,7 +75,7 @@ def compare_same_grid(original: DatasetReader, written: DatasetReader, plan: Cog
     for window in _sample_windows(original):
         expected, actual = planned_pixels(original, plan, window), written.read(window=window)
         valid, actual_valid = (
-            planned_valid(original, expected, plan, window),
+            planned_valid(original, plan, window),
             pixel_validity(written, window=window),
         )
         unequal = (expected != actual) & ~(_is_nan(expected) & _is_nan(actual))
@@ -104,7 +104,7 @@ def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan
         if window.width < JPEG_BLOCK_PX or window.height < JPEG_BLOCK_PX:
             continue
         expected, actual = planned_pixels(original, plan, window), written.read(window=window)
-        valid = planned_valid(original, expected, plan, window)
+        valid = planned_valid(original, plan, window)
         wrong_mask = valid != pixel_validity(written, window=window)
         difference = np.abs(_block_means(expected) - _block_means(actual))[:, _all_valid(valid)]
         largest = max(largest, float(difference.max(initial=0.0)))
@@ -185,8 +185,7 @@ def _ask_for_source_pixels(
     lost, largest = 0, 0.0
     found: list[NDArray[np.float64]] = []
     for window in _windows_to_the_edges(original):
-        pixels = planned_pixels(original, plan, window)
-        places = np.argwhere(planned_valid(original, pixels, plan, window)) + 0.5
+        places = np.argwhere(planned_valid(original, plan, window)) + 0.5
         some = places[:: max(len(places) // ASKED_PER_WINDOW, 1)]
         found.append(some + np.array([window.row_off, window.col_off]))
     rows, cols = _cog_positions(original, plan, *np.concatenate(found).T)
@@ -228,7 +227,7 @@ def _misfits(
     if source_window is None:
         return int(actual_valid.sum()), 0.0
     pixels = planned_pixels(original, plan, source_window)
-    valid = planned_valid(original, pixels, plan, source_window)
+    valid = planned_valid(original, plan, source_window)
     neighbourhood = _Neighbourhood(
         pixels,
         valid,
@@ -258,8 +257,7 @@ def _pixels_outside(original: DatasetReader, plan: CogPlan) -> str:
     outside = np.flatnonzero(is_outside)
     for index in outside[:: max(outside.size // MAX_OUTSIDE_READ, 1)]:
         window = Window(int(cols[index]), int(rows[index]), 1, 1)
-        pixels = planned_pixels(original, plan, window)
-        if planned_valid(original, pixels, plan, window).all():
+        if planned_valid(original, plan, window).all():
             return f"row {int(rows[index])}, column {int(cols[index])}"
     return ""
 

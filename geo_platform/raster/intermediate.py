@@ -214,7 +214,7 @@ def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> N
             pixels = planned_pixels(dataset, plan, window)
             target.write(pixels, window=window)
             if has_mask:
-                target.write_mask(planned_valid(dataset, pixels, plan, window), window=window)
+                target.write_mask(planned_valid(dataset, plan, window), window=window)
 
 
 def write_warped_copy(

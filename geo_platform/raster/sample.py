@@ -244,7 +244,7 @@ def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Val
     return pixels
 
 
-def planned_valid(dataset: DatasetReader, _: Values, plan: CogPlan, window: Window) -> Mask:
+def planned_valid(dataset: DatasetReader, plan: CogPlan, window: Window) -> Mask:
     """Return (rows, cols), True where a pixel is valid in the source, and so in the COG.
 
     A pixel is valid if it is valid in one band at least and the band that becomes the mask of a
