@@ -180,8 +180,13 @@ class CleanStream:
                 remedy="Check the export.",
                 reasons=dict(self.reasons),
             )
+        has_no_place = set(self.reasons) == {"REPROJECTION_FAILED"}
         raise GeometryUnrepairable(
             f"None of the {self.read:,} rows of {self._display_name} can be published: {counts}.",
+            remedy="Choose a target_crs that has a place for the data, or none. Mercator, for "
+            "example, has none for the poles."
+            if has_no_place
+            else None,
             reasons=dict(self.reasons),
         )
 

@@ -425,3 +425,16 @@ def test_the_map_of_rows_on_both_sides_of_the_antimeridian_shows_them_together(
             pixels = opened.read()
     is_drawn = (pixels != pixels[:, :1, :1]).any(axis=0)
     assert is_drawn.mean() > 0.8
+
+
+def test_what_has_no_place_in_the_target_needs_another_target(
+    platform: Platform, write: Write
+) -> None:
+    frame = geopandas.GeoDataFrame(geometry=[shapely.box(-1e6, -1e6, 1e6, 1e6)], crs=3031)
+    profiled = platform.profile(write(frame, "pole.gpkg"))
+    with pytest.raises(errors.GeometryUnrepairable) as refused:
+        platform.load(profiled, target_crs="EPSG:3857")
+    assert refused.value.details["reasons"] == {"REPROJECTION_FAILED": 1}
+    assert refused.value.remedy.startswith("Choose a target_crs")
+    # Follow it.
+    assert platform.load(profiled, target_crs="ESRI:54030").inserted == 1
