@@ -79,15 +79,15 @@ class Placed:
     """Points of a grid in another CRS, all of them finite.
 
     `links`: (2, n), the indices of neighbouring points. `share`: of the points of a regular
-    lattice over the grid, the fraction that has a position in the other CRS. `pixel_size`: the
-    usual distance of two pixels there, along rows or columns, whichever is larger.
+    lattice over the grid, the fraction that has a position in the other CRS. `pixel_sizes`: the
+    usual distances of neighbouring pixels there, where they are closest and where farthest.
     """
 
     x: Points
     y: Points
     links: Indices
     share: float
-    pixel_size: float
+    pixel_sizes: tuple[float, float]
 
     @classmethod
     def of_grid(cls, grid: Grid, placing: Placing) -> Self | None:
@@ -128,7 +128,7 @@ class Placed:
             y[finite],
             new_index[links],
             share=float(has_place[: points**2].mean()),
-            pixel_size=_pixel_size(x[: points**2], y[: points**2], grid.shape),
+            pixel_sizes=_pixel_sizes(x[: points**2], y[: points**2], grid.shape),
         )
 
     def with_points(self, x: Points, y: Points, *, are_linked: bool) -> "Placed":
@@ -144,7 +144,7 @@ class Placed:
             np.concatenate([self.y, y]),
             np.concatenate([self.links, np.stack([ends, ends + 1])], axis=1),
             self.share,
-            self.pixel_size,
+            self.pixel_sizes,
         )
 
     def x_range(self, period: float | None) -> tuple[float, float]:
@@ -352,17 +352,25 @@ def _ring(shape: GridShape, points: int) -> tuple[Points, Points]:
     )
 
 
-def _pixel_size(x: Points, y: Points, shape: GridShape) -> float:
-    """Return the median distance of two pixels of a lattice, along rows or columns."""
+def _pixel_sizes(x: Points, y: Points, shape: GridShape) -> tuple[float, float]:
+    """Return how far apart neighbouring pixels are where they are closest, and farthest.
+
+    These are the medians over the lattice of the singular values of the Jacobian matrix.
+    """
     side = math.isqrt(x.size)
     lattice = np.stack([x, y]).reshape(2, side, side)
-    sizes = [0.0]
-    for axis, pixels in ((1, shape.rows), (2, shape.cols)):
-        with np.errstate(invalid="ignore"):
-            steps = np.hypot(*np.diff(lattice, axis=axis))
-        steps = steps[np.isfinite(steps)]
-        sizes += [float(np.median(steps)) * (side - 1) / pixels] if steps.size else []
-    return max(sizes)
+    with np.errstate(invalid="ignore"):
+        right = np.diff(lattice, axis=2)[:, :-1] * (side - 1) / shape.cols
+        down = np.diff(lattice, axis=1)[:, :, :-1] * (side - 1) / shape.rows
+        total = (right**2 + down**2).sum(axis=0)
+        area = right[0] * down[1] - right[1] * down[0]
+        spread = np.sqrt(np.maximum(total**2 - 4 * area**2, 0.0))
+    finite = np.isfinite(spread)
+    if not finite.any():
+        return 0.0, 0.0
+    largest = float(np.sqrt(np.median((total + spread)[finite]) / 2))
+    smallest = float(np.sqrt(max(float(np.median((total - spread)[finite])), 0.0) / 2))
+    return smallest, largest
 
 
 def _is_jump(x: Points, y: Points, links: Indices) -> NDArray[np.bool_]:

@@ -55,6 +55,8 @@ MAX_LEFT_OUT_AT_POLES = 0.999
 # The largest pixel, as a multiple of the source's in the target CRS. A CRS with a seam through the
 # source places its parts at two ends of the Earth, with few pixels for each.
 MAX_COARSENING = 8.0
+# Report a pixel that covers more than this many pixels of the source, in the direction with more.
+MAX_SILENT_COARSENING = 4.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,23 @@ class TargetGrid:
     is_reprojected: bool
     reason: str
     warnings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """The extent of the source in the target CRS.
+
+    `pixel_sizes`: the sides of the source's pixels there,
+    the smaller one first. `left_out`: the fraction of the source's places on
+    the Earth that have no position in the target CRS.
+    """
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+    pixel_sizes: tuple[float, float]
+    left_out: float
 
 
 def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
@@ -104,7 +123,7 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
             reason=reason,
         )
     reprojects = not same_crs(source_crs, target)
-    transform, shape, left_out = _warped_grid(profile, source_crs, target)
+    transform, shape, extent = _warped_grid(profile, source_crs, target)
     lonlat = lonlat_bounds(transform, shape, target)
     if shape.pixels > MAX_GROWTH * max(profile.shape.pixels, 64) or lonlat is None:
         raise ParameterInvalid(
@@ -123,30 +142,37 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
         reason=f"reprojected to {describe(target)}"
         if reprojects
         else "warped to a regular grid, because only ground control points place it",
-        warnings=_left_out_warnings(left_out, target),
+        warnings=_warnings(extent, transform.a, target),
     )
 
 
-def _left_out_warnings(left_out: float, target: CRS) -> tuple[Finding, ...]:
-    if left_out < MIN_LEFT_OUT:
-        return ()
-    return (
-        Finding(
-            code="OUTSIDE_TARGET_CRS",
-            message=(
-                f"About {left_out:.1%} of the raster is outside the area that {describe(target)} "
-                "can represent, and is left out."
-            ),
+def _warnings(extent: _Extent, pixel_size: float, target: CRS) -> tuple[Finding, ...]:
+    """Return what of the source the grid leaves out, and whether it is much coarser."""
+    coarsening = pixel_size / extent.pixel_sizes[0] if extent.pixel_sizes[0] else 1.0
+    messages = {
+        "OUTSIDE_TARGET_CRS": (
+            extent.left_out >= MIN_LEFT_OUT,
+            f"About {extent.left_out:.1%} of the raster is outside the area that "
+            f"{describe(target)} can represent, and is left out.",
         ),
+        "COARSER_PIXELS": (
+            coarsening > MAX_SILENT_COARSENING,
+            f"{describe(target)} stretches the raster in one direction, so that a pixel covers "
+            f"about {coarsening:.0f} pixels of the source in the other.",
+        ),
+    }
+    return tuple(
+        Finding(code=code, message=message)
+        for code, (applies, message) in messages.items()
+        if applies
     )
 
 
 def _warped_grid(
     profile: RasterProfiled, source_crs: CRS, target: CRS
-) -> tuple[Affine, GridShape, float]:
+) -> tuple[Affine, GridShape, _Extent]:
     """Return a north-up grid of square pixels, with as many pixels on the diagonal as the source.
 
-    The third value is the fraction of the source that is on the Earth and outside the grid.
     Source: the rule of GDALSuggestedWarpOutput. That function itself is not used: its extent spans
     the whole Earth if the source crosses the antimeridian, and has no limit in web Mercator.
     Raises ParameterInvalid: if the target CRS cannot represent the area of the source.
@@ -163,7 +189,7 @@ def _warped_grid(
     xmin, ymin, xmax, ymax = extent.xmin, extent.ymin, extent.xmax, extent.ymax
     period, end = x_period(target), _y_end(target)
     size = math.hypot(xmax - xmin, ymax - ymin) / math.hypot(profile.shape.rows, profile.shape.cols)
-    if size > MAX_COARSENING * extent.pixel_size:
+    if extent.pixel_sizes[1] and size > MAX_COARSENING * extent.pixel_sizes[1]:
         raise ParameterInvalid(
             f"{profile.source.key!r} cannot be reprojected to {describe(target)}: this CRS tears "
             "it apart, and its pixels would be too large by far.",
@@ -182,7 +208,7 @@ def _warped_grid(
     return (
         Affine(size, 0.0, xmin, 0.0, -size, ymax),
         GridShape(rows=rows, cols=cols),
-        extent.left_out,
+        extent,
     )
 
 
@@ -192,22 +218,6 @@ def _reaches_infinity(target: CRS, *edges: float) -> bool:
         target.is_projected
         and max(map(abs, edges)) * target.axis_info[0].unit_conversion_factor > MAX_PROJECTED_M
     )
-
-
-@dataclass(frozen=True)
-class _Extent:
-    """The extent of the source in the target CRS.
-
-    `pixel_size`: of the source's pixels there. `left_out`: the fraction of the source's places on
-    the Earth that have no position in the target CRS.
-    """
-
-    xmin: float
-    ymin: float
-    xmax: float
-    ymax: float
-    pixel_size: float
-    left_out: float
 
 
 def source_grid(profile: RasterProfiled) -> Grid:
@@ -234,7 +244,7 @@ def _extent(profile: RasterProfiled, source_crs: CRS, target: CRS) -> _Extent | 
     ymin, ymax = max(ymin, -end), min(ymax, end)
     if not (xmax > xmin and ymax > ymin) or _reaches_infinity(target, xmin, ymin, xmax, ymax):
         return None
-    return _Extent(xmin, ymin, xmax, ymax, placed.pixel_size, max(float(left_out), 0.0))
+    return _Extent(xmin, ymin, xmax, ymax, placed.pixel_sizes, max(float(left_out), 0.0))
 
 
 def placing_in(source_crs: CRS, target: CRS) -> Placing:

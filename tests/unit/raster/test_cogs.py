@@ -543,3 +543,43 @@ def test_a_line_through_the_middle_of_a_disc_keeps_its_place(
         inner = mask & (np.abs(wanted) < 50) & (np.abs(lat) < 50)
         assert inner.sum() > 1000
         assert np.abs(values - wanted)[inner].max() < 1.5
+
+
+def test_a_small_raster_at_a_pole_is_coarser_in_degrees_and_that_is_said(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
+    path = write_raster(
+        "pole.tif",
+        smooth(1, 200, 200, "float32", 3000),
+        crs="EPSG:3413",
+        transform=north_up(-10_000, 10_000, 100, 100),
+    )
+    warnings = chain.cogs(chain.profile(path), target_crs="EPSG:4326").warnings
+    assert "COARSER_PIXELS" in [finding.code for finding in warnings]
+    path = write_raster("plain.tif", smooth(1, 60, 50))
+    assert not chain.cogs(chain.profile(path), target_crs="EPSG:4326").warnings
+
+
+@pytest.mark.parametrize("tier", ["analysis", "visualization"])
+def test_a_jpeg_compressed_disc_with_nodata_and_a_mask(
+    chain: Chain, write_raster: WriteRaster, tier: str
+) -> None:
+    row, col = np.mgrid[0:300, 0:300]
+    mask = np.hypot(row - 150, col - 150) < 147
+    noise = np.random.default_rng(0).normal(0, 12, (3, 300, 300))
+    pixels = (np.clip(smooth(3, 300, 300) / 4 + noise, 0, 255) * mask).astype("uint8")
+    path = write_raster(
+        "disc.tif",
+        pixels,
+        crs="+proj=geos +h=35785831 +lon_0=-75 +sweep=x +ellps=GRS80",
+        transform=north_up(-5_434_000, 5_434_000, 36_227, 36_227),
+        nodata=0,
+        mask=mask,
+        compress="JPEG",
+        photometric="YCBCR",
+        interleave="pixel",
+        tiled=True,
+    )
+    stored = chain.cogs(chain.profile(path), output_tier=tier)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert ((cog.dataset_mask() > 0) == mask).mean() > 0.99
