@@ -144,14 +144,14 @@ class LonLatExtent:
             xmax=float(bounds[:, 2].max()),
             ymax=float(bounds[:, 3].max()),
         )
+        try:
+            around = lonlat_bounds(total, self._crs)
+        except BoundsImplausible:  # `bounds` raises it
+            return
         if self._longitude_of_x is None:
             size = _LARGE_M / self._crs.axis_info[0].unit_conversion_factor
             for box in bounds[(bounds[:, 2:] - bounds[:, :2] > size).any(axis=1)]:
                 self._add_inside(box)
-        try:
-            around = lonlat_bounds(total, self._crs)
-        except BoundsImplausible:
-            return
         width = (around.east - around.west) % 360.0
         if width < _NARROW and (around.west, around.east) != (-180.0, 180.0):
             self._arcs.add(np.array([around.west]), np.array([around.west + width]))

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
 
 from geo_platform.longitudes import degrees_per_unit
 from geo_platform.vector.crs import horizontal
@@ -169,7 +170,10 @@ def _seam_of_projection(crs: CRS, geod: Geod) -> Seam | None:
     unit = degrees_per_unit(base)
     central = _central_meridian(crs)
     forward = Transformer.from_crs(base, crs, always_xy=True)
-    inverse = Transformer.from_crs(crs, base, always_xy=True)
+    try:
+        inverse = Transformer.from_crs(crs, base, always_xy=True)
+    except ProjError:  # for some projections PROJ has no inverse
+        return None
 
     def from_relative(relative: Positions) -> Positions:
         return _moved(forward, (relative + np.array([central, 0.0])) / unit)
@@ -192,11 +196,12 @@ def _seam_of_projection(crs: CRS, geod: Geod) -> Seam | None:
     per_metre = 1.0 / crs.axis_info[0].unit_conversion_factor
     east, west = probe(180.0 - _PROBE), probe(_PROBE - 180.0)
     is_finite = np.isfinite(east).all(axis=1) & np.isfinite(west).all(axis=1)
-    jumps = np.hypot(*(east - west)[is_finite].T)
+    jumps = np.hypot(*(east[is_finite] - west[is_finite]).T)
     if not jumps.size or (jumps < _LEAST_JUMP_M * per_metre).any():
         return None
     reaches_180 = all(
-        np.hypot(*(probe(sign * 180.0) - beside)[is_finite].T).max() < _LEAST_JUMP_M * per_metre
+        np.hypot(*(probe(sign * 180.0)[is_finite] - beside[is_finite]).T).max()
+        < _LEAST_JUMP_M * per_metre
         for sign, beside in ((1, east), (-1, west))
     )
     return Seam(

@@ -80,6 +80,11 @@ def moved(
         ("EPSG:3035", False),
         ("EPSG:32660", False),
         ("EPSG:3460", False),
+        # Half of the Earth has no position.
+        ("+proj=geos +h=35785831", False),
+        ("+proj=ortho +lat_0=40", False),
+        # PROJ has no inverse of Wagner VII.
+        ("ESRI:54076", False),
     ],
 )
 def test_which_systems_have_a_seam(target: str, has_seam: bool) -> None:
