@@ -123,6 +123,7 @@ class GeoParquetLake:
             raise NoFeatures(f"No rows are left to publish in {target.dataset}.")
         kept = None if target.is_forced else self._sound_file(spool, target)
         if kept is not None:
+            spool.path.unlink(missing_ok=True)
             return kept
         path = folder / f"{target.dataset}.parquet"
         write_in_order(spool, target, path)
