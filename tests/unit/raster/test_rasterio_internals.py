@@ -23,10 +23,13 @@ from geo_platform.raster.open import BLOCK_CACHE_BYTES, gdal_environment
 from geo_platform.raster.rasterio_internals import (
     cog_leftovers,
     copy_domains_option,
+    exact_nodata_values,
     gdal_error_types,
     reports_damaged_blocks,
     reports_failed_write,
+    virtual_copy,
 )
+from tests.support.cases import CASES
 from tests.unit.raster.conftest import WriteRaster, smooth
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -163,3 +166,20 @@ def test_the_names_and_the_codec_of_the_cog_drivers_temporary_overviews(
         rasterio.shutil.copy(dataset, str(folder / "cog.tif"), driver="COG")
     assert set(sizes) <= {path.name for path in cog_leftovers(folder / "cog.tif")}
     assert sizes["cog.tif.ovr.tmp"] > 1500 * 1500
+
+
+def test_rasterio_loses_the_largest_nodata_value_of_64_bits() -> None:
+    with rasterio.open(CASES / "u64.tif") as dataset:
+        assert dataset.nodatavals == (None,)
+        assert exact_nodata_values(dataset) == (2**64 - 1,)
+
+
+def test_a_virtual_copy_describes_the_bands_and_refers_to_the_file(
+    write_raster: WriteRaster,
+) -> None:
+    path = write_raster("a.tif", smooth(2, 20, 30, "float32"), mask=np.ones((20, 30), dtype=bool))
+    with rasterio.open(path) as dataset:
+        bands = virtual_copy(dataset).findall("VRTRasterBand")
+        assert exact_nodata_values(dataset) == (None, None)
+    sources = [band.findtext("SimpleSource/SourceFilename") for band in bands]
+    assert sources == [str(path), str(path)]

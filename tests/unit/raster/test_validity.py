@@ -1,4 +1,4 @@
-"""Decide the nodata value from those of the file and the user."""
+"""Decide the nodata value from those of the file, the format and the user."""
 
 import math
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform.errors import NodataConflict
-from geo_platform.raster.validity import decide_nodata, representable, same_value
+from geo_platform.raster.validity import as_held, decide_nodata, representable, same_value
 
 
 def test_the_value_of_the_file_is_kept_even_nan() -> None:
@@ -73,3 +73,41 @@ def test_integers_fit_by_their_range(value: int) -> None:
 def test_a_value_is_the_same_as_itself(value: float) -> None:
     assert same_value(value, value)
     assert not same_value(value, None)
+
+
+@pytest.mark.parametrize(
+    ("requested", "dtype", "held"),
+    [
+        (float(2**64 - 1), "uint64", 2**64 - 1),
+        (float(2**63 - 1), "int64", 2**63 - 1),
+        (float(-(2**63)), "int64", -(2**63)),
+        (-9999.0, "int64", -9999),
+        (255.0, "uint8", 255.0),
+    ],
+)
+def test_the_users_integers_of_64_bits_are_those_of_the_band(
+    requested: float, dtype: str, held: float
+) -> None:
+    assert as_held(requested, dtype) == held
+    assert decide_nodata((None,), (dtype,), requested, "a.tif").values == (held,)
+
+
+def test_the_files_integer_of_64_bits_agrees_with_the_users_float() -> None:
+    found = decide_nodata((2**64 - 1,), ("uint64",), float(2**64 - 1), "a.tif")
+    assert found.values == (2**64 - 1,)
+
+
+def test_the_default_of_the_format_is_used_and_said() -> None:
+    found = decide_nodata((None,), ("int32",), None, "a.asc", assumed=-9999.0)
+    assert found.values == (-9999.0,)
+    assert [warning.code for warning in found.warnings] == ["NODATA_ASSUMED"]
+    assert decide_nodata((0.0,), ("int32",), None, "a.asc", assumed=-9999.0).values == (0.0,)
+    assert decide_nodata((None,), ("int32",), 7.0, "a.asc", assumed=-9999.0).values == (7.0,)
+
+
+def test_a_transparent_colour_is_no_nodata_value() -> None:
+    cream, dtypes = (250.0, 240.0, 230.0), ("uint8", "uint8", "uint8")
+    found = decide_nodata(cream, dtypes, None, "a.png", has_color=True)
+    assert found.values == (None, None, None)
+    with pytest.raises(NodataConflict, match="transparent colour"):
+        decide_nodata(cream, dtypes, 0.0, "a.png", has_color=True)

@@ -4,8 +4,10 @@ Rasters with every combination of NaN, nodata, mask, alpha and transparent colou
 slow and obvious reference says which pixels are valid; the result is read with plain rasterio.
 """
 
+import struct
 import tempfile
 import warnings
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,74 @@ def check_preview(path: Path, valid: NDArray[np.bool_]) -> None:
     with rasterio.open(path) as picture:
         opaque = picture.read(4) > 0 if picture.count == 4 else np.ones(valid.shape, dtype=bool)
     np.testing.assert_array_equal(opaque, valid)
+
+
+def write_png(path: Path, depth: int, kind: int, row: bytes, *chunks: tuple[bytes, bytes]) -> Path:
+    """Write a PNG of 16 x 16 equal rows, with chunks such as PLTE and tRNS, and a world file."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", 16, 16, depth, kind, 0, 0, 0)
+    parts = [
+        (b"IHDR", header),
+        *chunks,
+        (b"IDAT", zlib.compress((b"\0" + row) * 16)),
+        (b"IEND", b""),
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    path.with_suffix(".pgw").write_text("10\n0\n0\n-10\n500005\n4499995\n")
+    return path
+
+
+GRAY, COLOR, PALETTE = 0, 2, 3
+COLORS = [(1000, 2000, 3000)] * 4 + [(1000, 2000, 3000 + n) for n in range(1, 13)]
+PLTE = (b"PLTE", bytes(range(48)))
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "row", "chunks", "findings"),
+    [
+        (8, GRAY, bytes([7] * 4 + list(range(8, 20))), [(b"tRNS", b"\0\x07")], set()),
+        (
+            16,
+            COLOR,
+            b"".join(struct.pack(">HHH", *color) for color in COLORS),
+            [(b"tRNS", struct.pack(">HHH", *COLORS[0]))],
+            set(),
+        ),
+        (8, PALETTE, bytes([1] * 4 + [0] * 12), [PLTE, (b"tRNS", b"\xff\0")], set()),
+        (8, PALETTE, bytes([0, 2] * 2 + [1] * 12), [PLTE, (b"tRNS", b"\0\xff\0")], set()),
+        (
+            8,
+            PALETTE,
+            bytes([0, 2] * 2 + [1] * 12),
+            [PLTE, (b"tRNS", b"\0\x80\0")],
+            {"PALETTE_ALPHA_LEFT"},
+        ),
+    ],
+    ids=["gray", "colour of 16 bits", "one entry", "two entries", "a half entry"],
+)
+def test_transparency_of_a_png(
+    tmp_path: Path,
+    depth: int,
+    kind: int,
+    row: bytes,
+    chunks: list[tuple[bytes, bytes]],
+    findings: set[str],
+) -> None:
+    path = write_png(tmp_path / "a.png", depth, kind, row, *chunks)
+    chain = Chain(tmp_path / "chain")
+    profiled = chain.profile(path, path.with_suffix(".pgw"), input_crs="EPSG:32618")
+    assert {warning.code for warning in profiled.warnings} == findings
+    stored = chain.cogs(profiled)
+    valid = np.tile(np.arange(16) >= 4, (16, 1))
+    with rasterio.open(chain.file(stored)) as cog, rasterio.open(path) as source:
+        np.testing.assert_array_equal(cog.read(), source.read())
+        for band in cog.indexes:
+            np.testing.assert_array_equal(cog.read_masks(band) > 0, valid)
+    check_preview(chain.root / "store" / stored.preview.container / stored.preview.key, valid)
 
 
 def test_the_reference_notices_a_difference() -> None:
