@@ -27,6 +27,7 @@ SIZE_COLUMN = "__row_bytes"
 _KEY_COLUMN = "__hilbert_key"
 _BBOX_COLUMN = "bbox"
 _LEVEL = 16
+_LEAST_WIDTH = 1e-290
 _BUCKET_BYTES = 32 * 2**20
 _MAX_BUCKETS = 64
 _BINS = 65_536
@@ -80,9 +81,12 @@ def _keys(boxes: pa.StructArray, total_bounds: npt.NDArray[np.float64]) -> Keys:
     # Imported here: it loads pandas, which takes a quarter of a second, and rasters do not need it.
     import geopandas
 
+    # The number of cells divided by a smaller width overflows. Such rows are in one place.
+    low, high = total_bounds[:2], total_bounds[2:]
+    bounds = np.concatenate([low, np.where(high - low < _LEAST_WIDTH, low, high)])
     centres = geopandas.GeoSeries(shapely.points((xmin + xmax) / 2, (ymin + ymax) / 2))
     return np.asarray(
-        centres.hilbert_distance(total_bounds=tuple(total_bounds), level=_LEVEL), dtype=np.int64
+        centres.hilbert_distance(total_bounds=tuple(bounds), level=_LEVEL), dtype=np.int64
     )
 
 
