@@ -131,7 +131,7 @@ def test_ogr2ogr_writes_the_table_out_again(chain: Chain, database: Logins, tmp_
 
 def test_a_loaded_table_is_reused_while_it_exists(chain: Chain, database: Logins) -> None:
     first = chain.load(SAMPLE)
-    assert first.table is not None
+    assert first.datasets[0].table is not None
     assert chain.load(SAMPLE).was_reused
     with database.admin.connect() as connection:
         connection.execute("DROP TABLE geo.natural_earth_countries")
