@@ -5,6 +5,7 @@ check defs`. Both must exit with an error and print the fault's own line.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -169,7 +170,11 @@ def edited(project: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         assert source.count(edit.old) == 1, (
             f"{edit.path} holds this passage {source.count(edit.old)} times:\n{edit.old}"
         )
-        (project / (edit.into or edit.path)).write_text(source.replace(edit.old, edit.new))
+        text = source.replace(edit.old, edit.new)
+        if edit.into:
+            # A copied message has the upgrades of the first one already.
+            text = re.sub(r"^@upgrades\(.*\n", "", text, flags=re.MULTILINE)
+        (project / (edit.into or edit.path)).write_text(text)
     yield project
     for path in written:
         path.write_text(before[path]) if path in before else path.unlink()
