@@ -182,8 +182,9 @@ def publish_item(
     try:
         catalog.publish(collection, item, replaces=replaces)
     except Conflict:
-        # Another run of the same source and recipe may have published the same item first.
-        published = _unchanged(request, catalog, objects)
+        # Another run of the same source and recipe may have published the same item first. Its
+        # tables are other versions with the same rows; those of this run are not published.
+        published = find_published(catalog, *request.place, request.fingerprint, objects)
         if published is None:
             raise
         return report_published(published)

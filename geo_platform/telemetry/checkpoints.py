@@ -51,7 +51,8 @@ MEANING = {
         "A COG was written, reopened and compared with the source; it is not in the store yet."
     ),
     Checkpoint.FEATURES_LOADED: (
-        "A dataset was loaded and read back; a table is staged, not published."
+        "The datasets of a layer were loaded and read back; tables are staged, not published. "
+        "Names and versions of several are separated by commas."
     ),
     Checkpoint.SWAP_COMMITTED: (
         "Item and tables were committed in one transaction; readers see the new ones."

@@ -90,7 +90,7 @@ def check_trace(give: Give, run_id: str, keys: list[str]) -> None:
     assert (kinds["ITEM_PUBLISHED"], kinds["CATALOG_PUBLISHED"], kinds["CHECK_EVALUATED"]) == (
         good,
         good,
-        3 * good,
+        4 * good,
     )
     assert timeline["error"]["code"] == "FILES_REFUSED"
     assert [other["run_id"] for other in give("trace", f"bronze/{keys[1]}")["timelines"]] == [
