@@ -201,13 +201,14 @@ class _Download:
         for _ in range(_MAX_REDIRECTS + 1):
             connection = self._connection(url)
             try:
-                response = self._answer(connection, url)
-                if response.status in _REDIRECTS:
-                    url = self._redirected(url, response.headers.get("Location"))
-                    continue
-                self._check_status(response)
-                self._receive(response, path)
-                return file_name(response.headers, self.address.url, url)
+                # The connection does not close an answer without a length.
+                with self._answer(connection, url) as response:
+                    if response.status in _REDIRECTS:
+                        url = self._redirected(url, response.headers.get("Location"))
+                        continue
+                    self._check_status(response)
+                    self._receive(response, path)
+                    return file_name(response.headers, self.address.url, url)
             finally:
                 self.deadline.watch(None)
                 connection.close()
