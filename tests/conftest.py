@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.skipping import SKIP_NOTHING, cannot_run
 
@@ -15,7 +15,11 @@ pytest_plugins = ["tests.support.production", "tests.support.faults", "tests.sup
 
 
 # A busy machine may pause a test for longer than the default deadline of an example, 0.2 s.
-settings.register_profile("busy_machine", deadline=None)
+settings.register_profile(
+    "busy_machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 settings.load_profile("busy_machine")
 
 _SPANS_GO_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
