@@ -21,7 +21,7 @@ from pyproj import CRS
 from geo_platform.errors import GeometryMixed
 from geo_platform.longitudes import HALF_TURN, part_boxes
 from geo_platform.vector.crs import reproject
-from geo_platform.vector.extent import DEGREE_TOLERANCE
+from geo_platform.vector.extent import DEGREE_TOLERANCE, MAX_LONGITUDE
 from geo_platform.vector.field_types import convert_column
 from geo_platform.vector.geometry_families import Family, families_of
 from geo_platform.vector.long_edges import (
@@ -238,7 +238,7 @@ def _check_coordinates(
         with np.errstate(invalid="ignore"):
             degrees = np.abs(bounds * per_unit)
             outside = (degrees[:, [1, 3]] > 90 + DEGREE_TOLERANCE).any(axis=1) | (
-                degrees[:, [0, 2]] > 360
+                degrees[:, [0, 2]] > MAX_LONGITUDE
             ).any(axis=1)
         checks.reject(
             np.asarray(outside),

@@ -31,7 +31,7 @@ RowBounds = npt.NDArray[np.float64]
 DEGREE_TOLERANCE = 1e-6
 # Climate data often uses longitudes from 0 to 360. Who draws on a map that was scrolled around the
 # Earth gets a turn too much: 368 for 8 degrees east.
-_MAX_LONGITUDE = 540.0
+MAX_LONGITUDE = 540.0
 # More than twice the circumference of the Earth. PROJ would wrap such an easting to a longitude
 # without an error.
 _MAX_METRES = 1e8
@@ -221,7 +221,7 @@ def sampled_extent(bounds: RowBounds, crs: CRS) -> Bounds | None:
     if crs.is_geographic:
         degrees = np.abs(bounds * degrees_per_unit(crs))
         is_possible = (degrees[:, [1, 3]] <= 90 + DEGREE_TOLERANCE).all(axis=1) & (
-            degrees[:, [0, 2]] <= _MAX_LONGITUDE
+            degrees[:, [0, 2]] <= MAX_LONGITUDE
         ).all(axis=1)
         bounds = bounds[is_possible] if is_possible.any() else bounds
     xmin, ymin = bounds[:, :2].min(axis=0)
@@ -241,7 +241,7 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
         south, north, west, east = (
             v * degrees_per_unit(crs) for v in (bounds.ymin, bounds.ymax, bounds.xmin, bounds.xmax)
         )
-        if min(south, -north) < -90 - DEGREE_TOLERANCE or min(west, -east) < -_MAX_LONGITUDE:
+        if min(south, -north) < -90 - DEGREE_TOLERANCE or min(west, -east) < -MAX_LONGITUDE:
             raise BoundsImplausible(
                 f"{display_name}: {_formatted(bounds)} are not degrees, but {crs.name} uses "
                 "degrees.",

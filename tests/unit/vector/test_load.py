@@ -265,7 +265,7 @@ def test_rows_outside_the_range_of_degrees_are_rejected_if_the_extent_is_unknown
     shapes = [
         shapely.Point(4, 50),
         shapely.Point(4, 95),
-        shapely.Point(500, 0),
+        shapely.Point(600, 0),
         shapely.Point(185, 0),
     ]
     path = write(
