@@ -8,7 +8,6 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -18,9 +17,6 @@ from typing import Any
 import geopandas as gpd
 import pytest
 import rasterio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pyproj import CRS
 from rich.console import Console
 
@@ -28,6 +24,7 @@ from geo_platform.cli.addresses import WebAddress
 from geo_platform.cli.downloads import downloads
 from geo_platform.settings import Profile, Settings
 from tests.support import outputs
+from tests.support.azure_addresses import certificate_for
 from tests.support.command import SAMPLES, Ended
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 from tests.support.production import PRODUCTION_IS_SLOW, ProfileUnderTest
@@ -443,41 +440,12 @@ def test_a_slow_download_ends_within_its_time(
     assert "GEO_PLATFORM_DOWNLOAD_MINUTES" in line["error"]["remedy"]
 
 
-def _certificate(folder: Path) -> Path:
-    """Make a certificate of `localhost` that is its own authority, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "localhost.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
 def test_https_is_used_with_a_valid_certificate_and_is_not_left(
     tmp_path: Path, embedded: ProfileUnderTest, server: str
 ) -> None:
-    pem = _certificate(tmp_path)
+    made = certificate_for(["localhost"], tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    context.load_cert_chain(made.certificate, made.key)
     with _serving(tmp_path, context) as listening:
         address = f"https://localhost:{listening.server_port}"
 
@@ -487,7 +455,7 @@ def test_https_is_used_with_a_valid_certificate_and_is_not_left(
             )
             return dict(ended.lines[0])
 
-        trusted = {"SSL_CERT_FILE": str(pem)}
+        trusted = {"SSL_CERT_FILE": str(made.certificate)}
         assert planned("files/points.geojson", **trusted)["format"] == "geojson"
         assert planned("moved/also.geojson", **trusted)["format"] == "geojson"
         insecure = planned("insecure", **trusted)["error"]
