@@ -18,7 +18,7 @@ pytest_plugins = ["tests.support.production", "tests.support.faults", "tests.sup
 settings.register_profile(
     "busy_machine",
     deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("busy_machine")
 
