@@ -193,17 +193,25 @@ def _simpler(whole: BaseGeometry, tolerance: float, few: int, most: int) -> Base
     """Return a geometry of at most `most` points that covers `whole`.
 
     A geometry of at most `few` points is returned unchanged. Simplifying cuts corners by up to the
-    tolerance, so the result is widened by it.
+    tolerance, so the result is widened by it. GEOS 3.14 may cut more where a ring begins; a result
+    that does not cover `whole` is not used.
     """
     if _point_count(whole) <= few:
         return whole
     largest = max(whole.bounds[2] - whole.bounds[0], whole.bounds[3] - whole.bounds[1])
     while tolerance < largest:
-        wider = simplify(whole, tolerance).buffer(tolerance, join_style="mitre")
-        if not wider.is_empty and _point_count(wider) <= most:
+        # A little more than the tolerance, against rounding.
+        wider = _widened(simplify(whole, tolerance), 1.001 * tolerance)
+        if not wider.is_empty and _point_count(wider) <= most and wider.covers(whole):
             return wider
         tolerance *= 2
     return whole.convex_hull if _point_count(whole.convex_hull) <= most else box(*whole.bounds)
+
+
+def _widened(geometry: BaseGeometry, distance: float) -> BaseGeometry:
+    # GEOS divides by zero at some corners before it takes another way; NumPy would warn of it.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return geometry.buffer(distance, join_style="mitre")
 
 
 def _in_degrees(
@@ -229,7 +237,7 @@ def _in_degrees(
         parts.append(Polygon(shell, [_shifted_to(shell, hole) for hole in rings[1:]]))
     degrees = unary_union([make_valid(part) for part in parts])
     if error > 10.0**-decimals:
-        degrees = degrees.buffer(error, join_style="mitre")
+        degrees = _widened(degrees, error)
     degrees = simplify(make_valid(degrees), 10.0 ** -(decimals + 1))
     narrower = min(degrees.bounds[2] - degrees.bounds[0], degrees.bounds[3] - degrees.bounds[1])
     return _simpler(degrees, narrower / 20_000, FEW_COORDINATES, MAX_COORDINATES)

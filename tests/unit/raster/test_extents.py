@@ -78,7 +78,7 @@ def centres(
     return x[is_real], y[is_real], lon[is_real], lat[is_real]
 
 
-@settings(derandomize=True, max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(grids())
 def test_every_pixel_centre_is_in_the_bounds(grid: tuple[CRS, Affine, GridShape]) -> None:
     crs, transform, shape = grid
@@ -119,7 +119,7 @@ def profiled(crs: CRS, transform: Affine, shape: GridShape) -> RasterProfiled:
     return RasterProfiled.model_construct(**fields)
 
 
-@settings(derandomize=True, max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(grids(), st.sampled_from(sorted(DOMAINS)))
 def test_every_pixel_centre_is_in_the_target_grid(
     grid: tuple[CRS, Affine, GridShape], target: str
