@@ -8,6 +8,7 @@ import csv
 import json
 import sqlite3
 import subprocess
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -57,7 +58,10 @@ def _frame(table: Table) -> gpd.GeoDataFrame:
 
 def _by_gdal(driver: str, **options: Any) -> Callable[[Table, Path], None]:
     def write(table: Table, path: Path) -> None:
-        _frame(table).to_file(path, driver=driver, engine="pyogrio", **options)
+        with warnings.catch_warnings():
+            # A value may not fit the format; what the file then holds is what has to be published.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            _frame(table).to_file(path, driver=driver, engine="pyogrio", **options)
 
     return write
 
@@ -213,7 +217,7 @@ def _geometry(parent: Element, points: list[Any]) -> BaseGeometry:
 def _read_flatgeobuf(path: Path) -> list[Row]:
     # No other reader of FlatGeobuf is published for Python, so GDAL's own program reads the rows.
     lines = path.with_name("rows.geojsonl")
-    subprocess.run(["ogr2ogr", "-f", "GeoJSONSeq", lines, path], check=True)
+    subprocess.run(["ogr2ogr", "-f", "GeoJSONSeq", lines, path], check=True, capture_output=True)
     return _read_geojson_lines(lines)
 
 
