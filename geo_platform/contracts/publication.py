@@ -41,7 +41,7 @@ class ItemPublished(Message):
 
 @upgrades(ItemPublished, from_version=1)
 def _with_one_item(content: Content) -> Content:
-    # Version 1 knew one item for each request.
+    # Version 1 supported one item for each request.
     return content
 
 

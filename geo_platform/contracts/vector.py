@@ -98,7 +98,7 @@ class VectorProfiled(Message):
     reads_copy: bool = Field(
         default=False,
         description="GML and KML: the file is read from a copy, in which linked parts of "
-        "geometries stand in place and all data of placemarks is in a schema",
+        "geometries are inserted and all data of placemarks is in a schema",
     )
     numbers_as_text: tuple[str, ...] = Field(
         default=(), description="GeoJSON: members whose numbers are read as text, to keep digits"
@@ -120,8 +120,8 @@ class VectorProfiled(Message):
 
 @upgrades(VectorProfiled, from_version=1)
 def _with_columns(content: Content) -> Content:
-    # Version 1 did not list the columns of the file, did not read foreign members, and knew one
-    # layer for each request.
+    # Version 1 did not list the columns of the file, did not read foreign members, and supported
+    # one layer for each request.
     names = [field["name"] for field in content["fields"]]
     return {**content, "columns": names, "keeps_foreign_members": False, "reads_copy": False}
 
@@ -228,7 +228,7 @@ def _without_tables(content: Content) -> Content:
 
 @upgrades(FeaturesLoaded, from_version=2)
 def _with_one_dataset_and_without_cuts(content: Content) -> Content:
-    # Version 2 knew one dataset for each source. Appended rows are only a part of the table.
+    # Version 2 supported one dataset for each source. Appended rows are only a part of the table.
     # Rows that cross the seam of the target CRS were not cut.
     moved = ("dataset_object", "sha256", "table")
     dataset = {

@@ -260,7 +260,7 @@ def _count_drawn_round(
 ) -> int:
     """Count the good rows with an edge of more than half, but less than a whole turn.
 
-    Such an edge goes round the Earth. Often it was meant to cross the antimeridian.
+    Such an edge goes around the Earth. Often it was meant to cross the antimeridian.
     """
     per_unit = _degrees_per_unit(plan.source_crs.wkt)
     if per_unit is None:

@@ -47,7 +47,7 @@ _UNNAMED_PART = {5: 2, 6: 3, 9: 2, 10: 2, 11: 2, 12: 3, 4: 1}
 _TOKEN = re.compile(r"\s*([A-Za-z]+|[(),]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 _EWKB_Z, _EWKB_M, _EWKB_SRID = 0x80000000, 0x40000000, 0x20000000
 
-# Matches WKT in which a curve occurs. Other WKT is told by its first letters.
+# Matches WKT in which a curve occurs. Other WKT is recognised by its first letters.
 CURVE_IN_WKT = (
     r"(?is)^\s*(SRID=\d+;\s*)?(CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON|MULTICURVE|MULTISURFACE"
     r"|GEOMETRYCOLLECTION.*(CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON|MULTICURVE|MULTISURFACE))"
@@ -75,7 +75,8 @@ def linearised_wkb(wkb: bytes) -> shapely.Geometry | None:
 def nests_too_deep(geometry: str | bytes) -> bool:
     """Return whether WKT or WKB nests collections deeper than GEOS can read without crashing.
 
-    Most geometries are told by the few marks of collections in them; others are read in Python.
+    Most geometries are recognised by the few marks of collections in them; others are read in
+    Python.
     """
     if isinstance(geometry, str):
         return geometry.upper().count("GEOMETRYCOLLECTION") > _MAX_COLLECTIONS

@@ -2,7 +2,7 @@
 
 Each layer gets its own datasets and its own item, whose names end with the layer's. A refusal of a
 layer refuses the request, and names the layer: nothing is published then. Tables without geometry
-and layers without rows are left out, which the finding LAYERS_LEFT_OUT says.
+and layers without rows are left out; the finding LAYERS_LEFT_OUT names them.
 
 Called by `chains/vector.py`.
 """

@@ -1,10 +1,10 @@
 """Add vertices to long edges of very large geometries, so that reprojecting keeps their shape.
 
 Reprojection moves vertices. In a geometry of a thousand kilometres or more, the edge between two of
-them can have another place in the target: the parallel that bounds a box round Antarctica, from
--180 to 180 degrees, begins and ends at the same point of a polar projection. Edges are divided
-until their image is straight. An edge that never gets straight is torn by the target CRS, and a
-ring whose inside becomes its outside has another area; both are refused.
+them can have another place in the target. For example, the parallel that bounds a box around
+Antarctica, from -180 to 180 degrees, begins and ends at the same point of a polar projection. This
+module divides edges until their image is straight. It refuses a geometry with an edge that never
+gets straight, because the target CRS tears it, and a ring whose inside becomes its outside.
 
 Called by `clean.py`.
 """

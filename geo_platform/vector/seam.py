@@ -127,7 +127,7 @@ def longitude_of_x(
 ) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None:
     """Return the function from x to degrees east of Greenwich, if x alone gives the longitude.
 
-    This is so in a cylindrical projection, where longitudes go on beyond the edges of the map.
+    This is so in a cylindrical projection, where longitudes continue beyond the edges of the map.
     Return None for any other CRS.
     """
     seam = seam_of(wkt)

@@ -60,7 +60,7 @@ _COLLECTION_TYPE_ID = 7
 
 
 class NotCutError(Exception):
-    """A geometry cannot be cut along the seam. The text says why."""
+    """A geometry cannot be cut along the seam. The message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class SeamCutter:
         return np.column_stack([relative, path[:, 2:]])
 
     def _trace(self, path: Path, length_m: float, turn: float, *, is_ring: bool) -> Path:
-        """Return the path in relative degrees, with longitudes that go on beyond -180 and 180.
+        """Return the path in relative degrees, with longitudes that continue beyond -180 and 180.
 
         A ring round a pole is closed along the pole.
         """
@@ -280,7 +280,7 @@ class SeamCutter:
         return 90.0 if (turns > 0) == is_counterclockwise else -90.0
 
     def _is_apart_from_seam(self, traced: Path, moved: shapely.Geometry) -> bool:
-        """Return whether the geometry lies on one side, and `moved` shows it there."""
+        """Return whether the geometry is on one side of the seam and `moved` keeps it there."""
         if _crosses(traced) or (self._source_degrees is None and _reaches_pole(traced)):
             return False
         shown = self._seam.to_relative(shapely.get_coordinates(moved))[:, 0]

@@ -53,7 +53,7 @@ class StreamOptions(TypedDict):
 
 
 def stream_options(fields: Sequence[SourceField]) -> StreamOptions:
-    """Return how the driver has to be asked, so that it returns the fields that come from it."""
+    """Return the options with which the driver returns the fields that come from it."""
     origins = {field.origin for field in fields}
     from_driver = (FieldOrigin.driver, FieldOrigin.driver_text)
     return StreamOptions(

@@ -133,7 +133,7 @@ class ColumnTypes:
 
 
 def number_findings(names: Sequence[str], columns: Sequence[ColumnTypes]) -> tuple[Finding, ...]:
-    """Say which columns look like numbers but stay text, and which numbers are written anew."""
+    """Name the columns that look like numbers but stay text, and numbers that change their form."""
     as_text = [column.is_text and column.looks_like_numbers for column in columns]
     with_exponents = [column.is_float and column.has_exponents for column in columns]
     rounded = [column.is_float and column.loses_digits for column in columns]

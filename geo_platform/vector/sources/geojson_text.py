@@ -44,7 +44,7 @@ _PROPERTIES = rf'\{{[^{{}}"]*+(?:(?:{_STRING}|{_FLAT_OBJECT})[^{{}}"]*+)*+\}}'
 
 
 def _object_of(member: str) -> str:
-    # The member stands here once, since it can have a named group.
+    # The member occurs once, because it can have a named group.
     separator = rf"(?:,{_SPACES}(?!\}})|(?=\}}))"
     return rf"\{{{_SPACES}(?:{member}{_SPACES}{separator})++\}}"
 
@@ -252,7 +252,7 @@ class _Window:
                 if is_too_long or not self.extend():
                     raise _NotJsonError from error
                 continue
-            # A number at the end of the window may go on.
+            # A number at the end of the window may continue in the next chunk.
             if end == len(self.text) and self.extend():
                 continue
             self.at = end

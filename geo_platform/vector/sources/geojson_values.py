@@ -36,7 +36,7 @@ _LONG_INTEGER = re.compile(rb'"((?:[^"\\]|\\.){1,200})"\s{0,9}:\s{0,9}(-?\d{16,}
 
 @dataclass(frozen=True)
 class FeatureIdColumn:
-    """The column of the ids of features, or None if they are left out, and what is said of it."""
+    """The column of the ids of features, or None if they are left out, and its warnings."""
 
     field: SourceField | None
     findings: tuple[Finding, ...] = ()
@@ -109,7 +109,7 @@ def large_number_keys(source: OpenableSource, reals: Collection[str] = ()) -> tu
 def with_numbers_as_text(source: OpenableSource, keys: Sequence[str]) -> OpenableSource:
     """Return a copy of the source in which all numbers of these members are texts.
 
-    The copy lies in the private folder of the source. GDAL then returns the digits as they are.
+    The copy is in the private folder of the source. GDAL then returns the digits as they are.
     Raises SourceTruncated, SourceUnreadable: the file cannot be read.
     """
     if not keys:

@@ -191,7 +191,7 @@ def scan_crs(source: OpenableSource) -> GmlScan:
 
 
 def with_links_resolved(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding, ...]]:
-    """Return a source in which linked parts of geometries stand in place, and warnings.
+    """Return a source in which linked parts of geometries are inserted, and warnings.
 
     The source itself is returned if it is not GML or no geometry has a link. The copy is written
     into the private folder of the source.
@@ -342,7 +342,7 @@ def _links(text: Mapped) -> _Links:
 
 
 class _LinkTarget:
-    """Collects the links of elements, and where the geometries with an id stand."""
+    """Collects the links of elements, and the positions of the geometries with an id."""
 
     def __init__(self, text: Mapped) -> None:
         self.parser: Any = None

@@ -45,13 +45,13 @@ _STRING_TYPES = frozenset({"", "string", "xsd:string"})
 # Data as most programs write it, and any other way.
 _PLAIN_DATA = re.compile(rb"""<Data name="([^"]*)""")
 _DATA = re.compile(rb"""<(?:[\w.\-]+:)?Data\s[^<>]*?\bname\s*=\s*["']([^"']*)""")
-# An element beside Data and SchemaData.
+# An element other than Data and SchemaData.
 _FOREIGN = re.compile(
     rb"(?:<(?:[\w.\-]+:)?ExtendedData[^<>]*>|</(?:[\w.\-]+:)?(?:Data|SchemaData)\s*>)\s*"
     rb"<(?!/|!|(?:[\w.\-]+:)?(?:Data|SchemaData)\b)"
 )
 _NAMESPACE = re.compile(rb"""xmlns:[\w.\-]+\s*=\s*["']([^"']*)""")
-# Namespaces of KML and of elements that stand in feeds and addresses.
+# Namespaces of KML and of elements of feeds and addresses.
 _KML_NAMESPACES = (
     b"http://www.opengis.net/kml/",
     b"http://earth.google.com/kml/",

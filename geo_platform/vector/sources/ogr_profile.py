@@ -77,7 +77,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The fields to read, all columns of the layer, and what is to be said about them."""
+    """The fields to read, all columns of the layer, and warnings about them."""
 
     fields: tuple[SourceField, ...]
     columns: tuple[str, ...]
