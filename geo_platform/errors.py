@@ -254,6 +254,13 @@ class NotFound(RequestRefused):
     default_remedy = "Check the id; GET /api/jobs lists the existing jobs."
 
 
+class VersionGone(RequestRefused):
+    """The address names a version of an item that is not the published one."""
+
+    code = "VERSION_GONE"
+    default_remedy = "Read the item again: its links have the version that is published now."
+
+
 class RunCanceled(RequestRefused):
     """The run was canceled before it had a result."""
 

@@ -37,6 +37,7 @@ from geo_platform.errors import (
     TableExists,
     Unauthenticated,
     UnexpectedFault,
+    VersionGone,
 )
 from geo_platform.trace.timeline import as_text
 
@@ -54,6 +55,7 @@ _STATUS: Mapping[type[PlatformError], HTTPStatus] = {
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     SourceNotFound: HTTPStatus.NOT_FOUND,
     NotFound: HTTPStatus.NOT_FOUND,
+    VersionGone: HTTPStatus.GONE,
     Conflict: HTTPStatus.CONFLICT,
     TableExists: HTTPStatus.CONFLICT,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

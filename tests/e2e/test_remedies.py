@@ -418,7 +418,7 @@ CASES = [
 # Codes whose remedies other tests follow, or that nobody who ingests a file can cause.
 ELSEWHERE = {
     # Of the HTTP API: tests/integration/test_api_*.py.
-    *("BODY_TOO_LARGE", "FORBIDDEN", "NOT_FOUND", "RATE_EXCEEDED", "RUN_CANCELED"),
+    *("BODY_TOO_LARGE", "FORBIDDEN", "NOT_FOUND", "RATE_EXCEEDED", "RUN_CANCELED", "VERSION_GONE"),
     "UNAUTHENTICATED",
     # Runs over many files and their retry: tests/e2e/test_many_files.py.
     *("FILES_FAILED", "FILES_REFUSED"),

@@ -47,6 +47,7 @@ def test_every_code_of_the_contract_has_one_leaf() -> None:
         "UNEXPECTED_FAULT",
         "MESSAGE_UNREADABLE",
         "FILES_REFUSED",
+        "VERSION_GONE",
         "FILES_FAILED",
     }
 

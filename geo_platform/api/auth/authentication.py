@@ -6,7 +6,7 @@
 Each decision writes an audit line. `guard.py` authenticates before every route, so that a route
 without `require` still refuses unknown callers. `oidc.py` verifies tokens, `keys.py` API keys.
 
-Used by `api/auth`, `api/dagster`, `api/jobs` and `api`.
+Used throughout the application.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,0 +1,1 @@
+"""The routes for readers: search, pictures, features and downloads of published items."""

@@ -1,0 +1,24 @@
+"""Give a route the rights of the caller, for example:
+
+    def tile(collection: str, item_id: str, rights: ReadRights) -> Response: ...
+
+`serving/rights.py` decides what the rights allow. A module of its own, so that only this one knows
+both principals and rights.
+
+Called by the routes of `api/serving`.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from geo_platform.api.auth.authentication import Reader
+from geo_platform.serving.rights import Rights
+
+
+def rights_of(principal: Reader) -> Rights:
+    """Return what the principal of the request may read."""
+    return Rights(containers=principal.containers, datasets=principal.datasets)
+
+
+ReadRights = Annotated[Rights, Depends(rights_of)]

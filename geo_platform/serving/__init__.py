@@ -1,0 +1,1 @@
+"""What readers get: search, pictures, features and downloads of published items."""
