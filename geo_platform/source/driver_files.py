@@ -2,7 +2,7 @@
 
 A local source is linked into a folder of its own; a remote source is read by ranges. Neither the
 user's file name nor other files beside the source influence a driver. Members of an archive are
-read in place, except those of a Shapefile that GDAL would not find by their letter case.
+read in place, except GML, and a Shapefile whose parts GDAL would not find by their letter case.
 
 Called by `arrival.py`.
 """
@@ -77,11 +77,24 @@ def _open_source(path: Path, detected: DetectedSource, name: str) -> Iterator[IO
         with path.open("rb") as file:
             yield file
         return
-    with zipfile.ZipFile(path) as archive:
-        wanted = detected.archive_member.path
-        info = next(info for info in archive.infolist() if gdal_member_path(info, name) == wanted)
-        with archive.open(info) as file:
-            yield file
+    with _open_member(path, detected.archive_member.path, name) as file:
+        yield file
+
+
+@contextmanager
+def _open_member(path: Path, member: str, name: str) -> Iterator[IO[bytes]]:
+    """Open a member of an archive by the path that GDAL gives it.
+
+    Raises SourceTruncated: the member does not match its checksum.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            info = next(info for info in infos if gdal_member_path(info, name) == member)
+            with archive.open(info) as file:
+                yield file
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise SourceTruncated(f"The archive {name!r} is damaged.") from error
 
 
 def ranged_source(
@@ -122,6 +135,12 @@ def _link_archive(folder: Path, path: Path, detected: DetectedSource, name: str)
         unpacked = _unpacked_shapefiles(folder, path, member, name)
         if unpacked is not None:
             return str(unpacked)
+    if detected.format is SourceFormat.gml:
+        # Beside it, GDAL would read a .gfs or an .xsd that says which fields there are.
+        unpacked_gml = folder / f"{_stem(SourceFormat.gml, member)}.gml"
+        with _open_member(path, member, name) as packed, unpacked_gml.open("xb") as file:
+            shutil.copyfileobj(packed, file, _COPY_BYTES)
+        return str(unpacked_gml)
     # The braces tell GDAL where the path of the archive ends and that of the member begins.
     link = folder / f"{_STEM}.zip"
     link.symlink_to(path.resolve())

@@ -125,7 +125,7 @@ def _stream_ogr(
             encoding=encoding_to_pass(source, profile.encoding),
             batch_rows=batch_rows,
             findings=findings,
-            **stream_options(profile.fields),
+            **stream_options(profile.fields, source.format),
         ) as stream,
         file_columns(original, profile.layer, stream.id_column, profile.fields) as columns,
     ):

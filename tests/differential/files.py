@@ -224,9 +224,6 @@ def _read_flatgeobuf(path: Path) -> list[Row]:
 _COMMON = ("int32", "int64", "float", "text", "bool")
 _TIMES = ("date", "local_time", "instant")
 
-# GDAL takes the types of GML from the values, +4 for an integer. What it cannot read as the type of
-# the other values, such as - among integers, is 0 with a finding.
-_GML = ("int32", "int64", "float", "word")
 _CSV_OPTIONS = {"wkt_column": "outline", "input_crs": "EPSG:4326"}
 _JSON = (*_COMMON, "huge", *_TIMES, "zoned_time")
 
@@ -236,7 +233,7 @@ FORMATS = {
     ".geojson": Format(_JSON, _write_geojson, _read_geojson),
     ".geojsonl": Format(_JSON, _write_geojson_lines, _read_geojson_lines),
     ".fgb": Format((*_COMMON, "local_time", "instant"), _by_gdal("FlatGeobuf"), _read_flatgeobuf),
-    ".gml": Format(_GML, _by_gdal("GML", FORMAT="GML3.2"), _read_gml),
+    ".gml": Format((*_COMMON, *_TIMES), _by_gdal("GML", FORMAT="GML3.2"), _read_gml),
     ".kml": Format(("int32", "float", "text"), _by_gdal("LIBKML"), _read_kml),
     ".csv": Format((*_COMMON, "huge"), _write_csv, _read_csv, _CSV_OPTIONS),
     ".parquet": Format((*_COMMON, *_TIMES), _write_parquet, _read_parquet),

@@ -48,7 +48,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "huge": _HUGE,
     "float": _FLOATS,
     "text": _TEXTS,
-    "word": _TEXTS.map(lambda text: f"word {text}"),
     "bool": st.booleans(),
     "date": _DATES,
     "local_time": _LOCAL_TIMES,

@@ -7,6 +7,9 @@ GDAL's Arrow stream gives a column of times one zone, which the driver takes fro
 from all or from none (GDAL 3.12). Its text of a time has the zone of that time. If the stream has a
 zone for a column, the driver has seen one in every row, and the column is read as it comes.
 
+GML declares no types in the file, and GDAL takes them from the values: it makes 4 of +4, and 0 of -
+among integers. All its values are read as text (GML_FIELDTYPES), and this module finds the types.
+
 Called by `ogr_profile.py` and `vector/read.py`.
 """
 
@@ -27,6 +30,7 @@ from geo_platform.vector.sources.geojson_values import FeatureIds
 from geo_platform.vector.sources.geopackage import TableColumns
 from geo_platform.vector.sources.loose_values import ColumnTally, Declared, to_array
 from geo_platform.vector.sources.ogr import LayerStream
+from geo_platform.vector.sources.text_types import ColumnTypes, text_findings
 
 _ROWS = 65_536
 _DECLARED = {
@@ -34,6 +38,9 @@ _DECLARED = {
     FieldType.date: Declared.date,
     FieldType.time: Declared.time,
 }
+# The names that GDAL gives to lists of numbers.
+_LISTS = {FieldType.int64: "Integer64List", FieldType.float64: "RealList"}
+_LIST_ITEMS = {"Integer64List": pa.int64(), "RealList": pa.float64()}
 
 
 class FileColumns(Protocol):
@@ -52,13 +59,13 @@ class StreamOptions(TypedDict):
     times_as_text: bool
 
 
-def stream_options(fields: Sequence[SourceField]) -> StreamOptions:
+def stream_options(fields: Sequence[SourceField], source_format: SourceFormat) -> StreamOptions:
     """Return the options with which the driver returns the fields that come from it."""
     origins = {field.origin for field in fields}
     from_driver = (FieldOrigin.driver, FieldOrigin.driver_text)
     return StreamOptions(
         columns=[field.name for field in fields if field.origin in from_driver]
-        if FieldOrigin.file in origins
+        if FieldOrigin.file in origins or source_format is SourceFormat.gml
         else None,
         with_ids=FieldOrigin.feature_id in origins,
         times_as_text=FieldOrigin.driver_text in origins,
@@ -103,12 +110,17 @@ def combined_columns(
     return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in fields])
 
 
-def times_from_text(column: pa.Array, field: SourceField) -> pa.Array:
-    """Return times from the text of a driver.
+def values_from_text(column: pa.Array, field: SourceField) -> pa.Array:
+    """Return values from the text of a driver. A list of texts keeps them, or has numbers.
 
     GDAL 3.12 pads some texts with zero bytes.
     """
+    if pa.types.is_list(column.type):
+        items = _LIST_ITEMS.get(field.source_type)
+        return column if items is None else column.cast(pa.list_(items))
     text = pc.utf8_rtrim(column, "\0")
+    if field.type is not FieldType.string:
+        text = pc.utf8_trim_whitespace(text)
     try:
         return text.cast(published_type(field))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -127,16 +139,55 @@ def _column(
         return next(file)
     column = next(driver)
     if field.origin is FieldOrigin.driver_text:
-        return times_from_text(column, field)
+        return values_from_text(column, field)
     return column
 
 
 @dataclass(frozen=True)
-class DescribedTimes:
-    """All fields of the layer, and a finding for each column whose times are not of one kind."""
+class DescribedFields:
+    """All fields of the layer, and findings about columns whose values are not of one kind."""
 
     fields: tuple[SourceField, ...]
     findings: tuple[Finding, ...]
+
+
+def describe_texts(
+    source: OpenableSource,
+    layer: str,
+    fields: Sequence[SourceField],
+    findings: dict[str, Finding],
+) -> DescribedFields:
+    """Return the fields, which the driver reads as text, with the types that all their values have.
+
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
+    """
+    types = {field.name: ColumnTypes.of_xml() for field in fields}
+    if not types:
+        return DescribedFields((), ())
+    with LayerStream(
+        source,
+        layer,
+        encoding=None,
+        batch_rows=_ROWS,
+        findings=findings,
+        columns=list(types),
+        with_geometry=False,
+    ) as stream:
+        for batch in stream:
+            for name, column_types in types.items():
+                column = batch.rows.column(name)
+                values = column.flatten() if pa.types.is_list(column.type) else column
+                column_types.add(pc.utf8_trim_whitespace(values))
+    described = tuple(_described_text(field, types[field.name]) for field in fields)
+    return DescribedFields(described, text_findings(list(types), list(types.values())))
+
+
+def _described_text(field: SourceField, types: ColumnTypes) -> SourceField:
+    described = types.described(field.name, field.source_type)
+    if field.type is FieldType.json:
+        source_type = _LISTS.get(described.type, field.source_type)
+        described = field.model_copy(update={"source_type": source_type})
+    return described.model_copy(update={"origin": FieldOrigin.driver_text})
 
 
 def describe_times(
@@ -145,7 +196,7 @@ def describe_times(
     fields: Sequence[SourceField],
     schema: pa.Schema,
     findings: dict[str, Finding],
-) -> DescribedTimes:
+) -> DescribedFields:
     """Return the fields, with the types of dates and times that all their values have.
 
     A column with a zone in some rows only becomes text. `schema` is that of the driver's stream.
@@ -157,7 +208,7 @@ def describe_times(
         if field.name in schema.names and _has_to_be_checked(field, source.format)
     ]
     if not checked:
-        return DescribedTimes(tuple(fields), ())
+        return DescribedFields(tuple(fields), ())
     tallies = {
         field.name: ColumnTally(field.name, _DECLARED[field.type], field.source_type)
         for field in checked
@@ -177,8 +228,8 @@ def describe_times(
                 tally.add_times(pc.utf8_rtrim(batch.rows.column(name), "\0"))
     described = {name: tally.field() for name, tally in tallies.items()}
     if all(_is_as_read(field, *described[field.name], source.format) for field in checked):
-        return DescribedTimes(tuple(fields), ())
-    return DescribedTimes(
+        return DescribedFields(tuple(fields), ())
+    return DescribedFields(
         tuple(_from_text(field, described) for field in fields),
         tuple(finding for _, finding in described.values() if finding is not None),
     )

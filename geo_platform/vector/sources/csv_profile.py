@@ -1,6 +1,6 @@
 """Describe a CSV file: the types of its columns, its extent and its number of rows.
 
-A CSV file declares nothing, so all rows are read once, as text. `csv_types.py` finds the types;
+A CSV file declares nothing, so all rows are read once, as text. `text_types.py` finds the types;
 `csv_read.py` reads the rows that are published.
 
 Called by `vector/profile.py`.
@@ -42,8 +42,8 @@ from geo_platform.vector.sources.csv_geometry import (
     srids_of,
 )
 from geo_platform.vector.sources.csv_read import stream_csv
-from geo_platform.vector.sources.csv_types import ColumnTypes, number_findings
 from geo_platform.vector.sources.source_file import open_part
+from geo_platform.vector.sources.text_types import ColumnTypes, text_findings
 from geo_platform.wkb import wkb_types
 
 _MAX_SAMPLED_WKT = 1000
@@ -147,7 +147,7 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
             *srid_findings,
             *crs_findings,
             *_degree_findings(dialect, geometry, survey),
-            *number_findings(dialect.columns, survey.types),
+            *text_findings(dialect.columns, survey.types),
         ),
     )
 

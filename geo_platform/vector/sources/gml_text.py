@@ -1,4 +1,4 @@
-"""Scan the text of a GML source for every CRS, and put linked parts of geometries in place.
+"""Scan a GML source for every CRS and for envelopes, and put linked parts of geometries in place.
 
 GDAL 3.12 merges the CRSs of a layer, prefers the CRS of the collection's envelope to that of the
 geometries, and leaves out parts of geometries that are given by a link (`xlink:href="#id"`, GML
@@ -12,7 +12,10 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
+
+from defusedxml.ElementTree import fromstring
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
@@ -215,6 +218,25 @@ def with_links_resolved(source: OpenableSource) -> tuple[OpenableSource, tuple[F
         )
         findings = (Finding(code="GEOMETRY_LINKS_LEFT", message=message),)
     return replace(source, gdal_path=str(copy)), findings
+
+
+def envelope_fields(source: OpenableSource, layer: str) -> frozenset[str]:
+    """Return the fields that GDAL makes of the envelopes of features (`boundedBy`).
+
+    GDAL writes the path of each field into a .gfs file beside the source, which is in a private
+    folder, when it lists the layers.
+    """
+    schema = Path(source.gdal_path).with_suffix(".gfs")
+    if not schema.is_file():
+        return frozenset()
+    described = fromstring(schema.read_bytes()).iter("GMLFeatureClass")
+    return frozenset(
+        field.findtext("Name", "")
+        for each in described
+        if each.findtext("Name") == layer
+        for field in each.iter("PropertyDefn")
+        if "boundedBy" in re.split(r"[|@]", field.findtext("ElementPath", ""))
+    )
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes]:

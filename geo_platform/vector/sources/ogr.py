@@ -39,11 +39,15 @@ BATCH_BYTES = 16 * 2**20
 DECODED_BY_DRIVER = "as the file states (.cpg or .dbf)"
 
 # GML_ATTRIBUTES_TO_OGR_FIELDS: an entry of a code list is only an attribute (xlink:href).
+# GML_FIELDTYPES: without it, GDAL takes the types from the values; `columns.py` finds them.
+# GML_DOWNLOAD_SCHEMA: as the open option, which cannot be given when layers are listed.
 # OGR_FLATGEOBUF_STREAM_BASE_IMPL: the Arrow stream of the FlatGeobuf driver ends at the first batch
 # that reaches the limit, and loses the rows after it (GDAL 3.12).
 _SETTINGS: Mapping[str, str] = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",
     "GML_ATTRIBUTES_TO_OGR_FIELDS": "YES",
+    "GML_DOWNLOAD_SCHEMA": "NO",
+    "GML_FIELDTYPES": "ALWAYS_STRING",
     "GML_SKIP_RESOLVE_ELEMS": "ALL",
     "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
     "OGR_ARROW_MEM_LIMIT": str(BATCH_BYTES),

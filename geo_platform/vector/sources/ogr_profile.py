@@ -23,7 +23,7 @@ from geo_platform.vector.extent import row_bounds
 from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
-from geo_platform.vector.sources.columns import describe_times
+from geo_platform.vector.sources.columns import describe_texts, describe_times
 from geo_platform.vector.sources.common import M_DROPPED, SourceDescription, choose_layer
 from geo_platform.vector.sources.dbf import are_all_deleted, cpg_encoding
 from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
@@ -36,7 +36,7 @@ from geo_platform.vector.sources.geojson_values import (
     with_numbers_as_text,
 )
 from geo_platform.vector.sources.geopackage import describe_table
-from geo_platform.vector.sources.gml_text import scan_crs
+from geo_platform.vector.sources.gml_text import envelope_fields, scan_crs
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
     LayerStream,
@@ -264,6 +264,12 @@ def _columns(
         return _Columns(
             tuple(fields), (*[field.name for field in key_field], *table.columns), table.findings
         )
+    if source.format is SourceFormat.gml:
+        left = envelope_fields(source, layer)
+        texts = describe_texts(
+            source, layer, [field for field in driver if field.name not in left], findings
+        )
+        return _Columns(texts.fields, tuple(f.name for f in texts.fields), texts.findings)
     times = describe_times(source, layer, driver, sample.schema, findings)
     fields = [*key_field, *times.fields]
     if ids.field is not None:

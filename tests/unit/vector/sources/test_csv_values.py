@@ -12,7 +12,7 @@ import shapely
 from geo_platform import errors
 from geo_platform.vector.curves import linearised_wkb, linearised_wkt, nests_too_deep
 from geo_platform.vector.sources.csv_geometry import coordinates, geometries, srids_of
-from geo_platform.vector.sources.csv_types import ColumnTypes, number_findings
+from geo_platform.vector.sources.text_types import ColumnTypes, text_findings
 from tests.unit.vector.harness import Platform
 
 
@@ -57,7 +57,7 @@ def test_what_a_reader_may_not_expect_is_said() -> None:
         columns.append(ColumnTypes())
         columns[-1].add(pa.array(values))
     columns[-1].add(pa.array(["5"]))
-    found = {finding.code: finding.message for finding in number_findings(list(contents), columns)}
+    found = {finding.code: finding.message for finding in text_findings(list(contents), columns)}
     assert found == {
         "NUMBERS_AS_TEXT": "Published as text, because a number would lose digits: "
         "'parcel', 'code', 'comma'.",
