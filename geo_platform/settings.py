@@ -23,6 +23,13 @@ class Profile(StrEnum):
     production = "production"
 
 
+class ServingDownloads(StrEnum):
+    """How a file in a storage account is downloaded."""
+
+    stream = "stream"
+    redirect = "redirect"
+
+
 class Settings(BaseSettings):
     """The settings. The environment variable of a setting is GEO_PLATFORM_<NAME>.
 
@@ -162,6 +169,20 @@ class Settings(BaseSettings):
         min_length=32,
         description="Secret that seals the cookies of browsers, the same for all processes. "
         "Default: from a file in the home.",
+    )
+    api_url: str | None = Field(
+        None,
+        pattern="^https?://[^?#]+$",
+        description="URL at which clients reach the HTTP API, for example https://geo.example.org. "
+        "`show` then prints the addresses of downloads.",
+    )
+    serving_downloads: ServingDownloads = Field(
+        ServingDownloads.stream,
+        description="stream: the HTTP API sends the bytes of a download. redirect: it sends the "
+        "client to a signed URL of the storage account. Files on a disk are always streamed.",
+    )
+    serving_download_minutes: int = Field(
+        15, ge=1, le=24 * 60, description="Minutes that such a signed URL is valid."
     )
     dagster_url: str = Field(
         "http://127.0.0.1:3000",

@@ -24,6 +24,7 @@ from geo_platform.api.metrics import CountRequests
 from geo_platform.api.problems import answer_with_problems
 from geo_platform.api.request_ids import RequestIds
 from geo_platform.api.services import Services
+from geo_platform.api.serving.downloads import download_routes
 from geo_platform.settings import Settings
 
 
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         platform_routes(services),
         upload_routes(settings, services.objects),
         health_routes(services),
+        download_routes(services),
     ):
         app.include_router(router)
     app.include_router(login.router)

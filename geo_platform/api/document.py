@@ -23,6 +23,7 @@ _TAGS = {
     "jobs": "Submit, follow and cancel jobs, and read their results.",
     "platform": "Versions of a client's resources, by the client's own ids.",
     "uploads": "Upload files for jobs.",
+    "downloads": "Download the files of published items.",
     "health": "Health and metrics.",
 }
 _EVERY_ROUTE_STATUSES, _SECURED_STATUSES, _BODY_STATUSES = (429, 500), (401, 403, 503), (400, 413)

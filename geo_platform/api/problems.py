@@ -3,7 +3,7 @@
 The document also has the fields that clients of the previous system read. The errors themselves
 are in `geo_platform/errors.py`.
 
-Used by `api/auth`, `api/jobs` and `api`.
+Used by `api/auth`, `api/jobs`, `api/serving` and `api`.
 """
 
 import logging
@@ -184,7 +184,9 @@ _EXAMPLES: Mapping[int, PlatformError] = {
     403: Forbidden("This needs the scope submitter; key:dashboard has reader."),
     404: SourceNotFound("There is no object 'dem.tif' in the container 'bronze'."),
     409: Conflict("Another request submits the same work.", remedy="Send the request again."),
+    410: VersionGone("The item 'dem' has been replaced: 0f1e2d3c4b5a6978 is not current."),
     413: BodyTooLarge("The body is longer than 1048576 bytes."),
+    416: ParameterInvalid("The file has 742558 bytes, and none of them is in the range."),
     422: ParametersInvalid(
         [
             ("jpeg_quality", "Input should be less than or equal to 100"),

@@ -3,7 +3,7 @@
 `SubmissionLimiter` limits how many submissions are stored at once. A submission is stored before
 the response is sent, and requests for a status must not wait until many submissions are stored.
 
-Used by `api/jobs` and `api`.
+Used by `api/jobs`, `api/serving` and `api`.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from geo_platform.api.jobs.submissions import Submissions
 from geo_platform.api.metrics import Metrics
 from geo_platform.arrivals.watch import read_watches
 from geo_platform.errors import StoreUnavailable
+from geo_platform.serving.published import PublishedItems
 from geo_platform.storage.stores import HomeStores
 from geo_platform.trace.sources import Reach, TraceStores
 
@@ -82,6 +83,10 @@ class Services(HomeStores):
     @cached_property
     def submission_limiter(self) -> SubmissionLimiter:
         return SubmissionLimiter(DISK_CONCURRENCY if self.objects.is_local else ACCOUNT_CONCURRENCY)
+
+    @cached_property
+    def published(self) -> PublishedItems:
+        return PublishedItems(self.catalog)
 
     @cached_property
     def metrics(self) -> Metrics:

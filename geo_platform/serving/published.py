@@ -1,6 +1,8 @@
 """Find published items for readers, and name their versions.
 
 An address may name the version of an item. It is then never answered with another version.
+
+Called by `api/services.py` and `downloads.py`.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ from azure.storage.blob import BlobClient
 
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.azure.account import ONE_PUT_MAX_BYTES, signed_upload
+from geo_platform.storage.azure.signed_urls import ONE_PUT_MAX_BYTES, signed_upload
 from tests.support.authenticated import ProtectedApi, protected_api
 from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
 from tests.support.objects import blob_client
@@ -161,7 +161,7 @@ def test_a_platform_configured_with_a_sas_token_cannot_sign() -> None:
         blob_account_url="https://a.blob.core.windows.net",
         blob_sas="sv=1&sig=x",
     )  # type: ignore[arg-type]
-    with pytest.raises(StoreDenied, match="cannot sign uploads"):
+    with pytest.raises(StoreDenied, match="cannot sign URLs"):
         signed_upload(settings, "bronze", "uploads/x/y.tif", ends_at_utc=datetime.now(UTC))
 
 

@@ -6,7 +6,7 @@
 
 A file is stored in `bronze` as `uploads/<principal>/<upload id>/<file name>` and never overwritten.
 Files that belong together (parts of a shapefile, an image and its world file) share an upload id.
-Signing URLs: `storage/azure/account.py`.
+Signing URLs: `storage/azure/signed_urls.py`.
 
 Called by `api/app.py`.
 """
@@ -178,7 +178,7 @@ def upload_max_bytes(settings: Settings) -> int:
     """Return the largest size of an upload."""
     if settings.profile is not Profile.production:
         return settings.api_upload_max_bytes
-    from geo_platform.storage.azure.account import ONE_PUT_MAX_BYTES
+    from geo_platform.storage.azure.signed_urls import ONE_PUT_MAX_BYTES
 
     return min(settings.api_upload_max_bytes, ONE_PUT_MAX_BYTES)
 
@@ -229,7 +229,7 @@ def checked_file_name(name: str) -> str:
 
 
 def _signed_offer(settings: Settings, upload_id: str, key: str) -> UploadOffered:
-    from geo_platform.storage.azure.account import signed_upload
+    from geo_platform.storage.azure.signed_urls import signed_upload
 
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=settings.api_upload_minutes)
     return UploadOffered(

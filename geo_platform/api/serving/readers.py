@@ -6,6 +6,8 @@
 both principals and rights.
 
 Called by the routes of `api/serving`.
+
+Called by `downloads.py`.
 """
 
 from typing import Annotated

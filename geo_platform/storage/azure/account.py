@@ -1,40 +1,28 @@
-"""The storage account of the settings: its URL, its credential, its clients, its signed URLs.
+"""The storage account of the settings: its URL, its credential and its clients.
 
 This module chooses the credential and sets the retries and timeouts of the client. Secrets of the
 storage account are unwrapped in this module only, for Azure's library, and never shown or logged.
 
-A signed URL lets a client without a credential create one new blob. It expires. `blob.py` reads and
-writes blobs; `api/jobs/uploads.py` decides who gets a signed URL.
+`signed_urls.py` signs URLs for clients, `blob.py` reads and writes blobs.
 
-Used by `api/jobs`, `resources`, `storage/azure` and `storage`.
+Used by `resources`, `storage/azure` and `storage`.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
 from azure.core.pipeline import PipelineRequest
 from azure.core.utils import parse_connection_string
-from azure.storage.blob import (
-    BlobSasPermissions,
-    BlobServiceClient,
-    ExponentialRetry,
-    UserDelegationKey,
-    generate_blob_sas,
-)
+from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from pydantic import SecretStr
 
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Settings
-from geo_platform.storage.azure.errors import azure_errors
-from geo_platform.storage.azure.names import blob_uri, check_new_key
-from geo_platform.storage.keys import check_container
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
@@ -230,67 +218,3 @@ def _account_name(url: str) -> str:
     parts = urlsplit(url)
     path = parts.path.strip("/").partition("/")[0]
     return path or (parts.hostname or "").partition(".")[0]
-
-
-# The limit of Put Blob, since its version 2019-12-12.
-ONE_PUT_MAX_BYTES = 5_000 * 1024**2
-
-_MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
-_DELEGATION_KEY_LIFETIME = timedelta(days=2)
-# Account URL -> (expiry of the key, key).
-_delegation_keys: dict[str, tuple[datetime, UserDelegationKey]] = {}
-_delegation_keys_lock = Lock()
-
-
-def signed_upload(settings: Settings, container: str, key: str, *, ends_at_utc: datetime) -> str:
-    """Return a URL with which a client can upload one new blob, valid until `ends_at_utc`.
-
-    The URL allows one request (Put Blob) that creates this blob. It does not allow reading,
-    listing, overwriting or deleting. Uploading in blocks would need the right to overwrite.
-    An identity signs with a user delegation key, which the service issues and can revoke;
-    otherwise the account key signs.
-
-    Raises StoreDenied: a setting is missing, the credential is a SAS token, which cannot sign, or
-    the identity may not sign. ParameterInvalid: container or key is not valid. StoreUnavailable:
-    the account does not issue a user delegation key.
-    """
-    account = blob_account(settings)
-    name = settings.blob_container_prefix + check_container(container)
-    secret = (
-        account.secret.get_secret_value()
-        if account.secret is not None and account.kind is CredentialKind.key
-        else None
-    )
-    token = generate_blob_sas(
-        account_name=account.name,
-        container_name=name,
-        blob_name=check_new_key(key),
-        account_key=secret,
-        user_delegation_key=None if secret is not None else _delegation_key(account, ends_at_utc),
-        permission=BlobSasPermissions(create=True),
-        start=datetime.now(UTC) - _MAX_CLOCK_DIFFERENCE,
-        expiry=ends_at_utc,
-        protocol="https" if account.url.startswith("https:") else "https,http",
-    )
-    return f"{blob_uri(account.url, name, key)}?{token}"
-
-
-def _delegation_key(account: BlobAccount, until_utc: datetime) -> UserDelegationKey:
-    """Return a key that is valid until `until_utc` or longer.
-
-    The key is cached, so that not every upload requests a new key from the account.
-    """
-    if account.kind is not CredentialKind.identity:
-        raise StoreDenied(
-            "With a SAS token as its credential the platform cannot sign uploads.",
-            remedy="Give it an identity (unset GEO_PLATFORM_BLOB_SAS), or the account's key.",
-        )
-    with _delegation_keys_lock:
-        ends, key = _delegation_keys.get(account.url, (datetime.min.replace(tzinfo=UTC), None))
-        if key is None or ends < until_utc:
-            start = datetime.now(UTC)
-            ends = start + _DELEGATION_KEY_LIFETIME
-            with azure_errors("The key for signing uploads"), client_of(account) as service:
-                key = service.get_user_delegation_key(start - _MAX_CLOCK_DIFFERENCE, ends)
-            _delegation_keys[account.url] = ends, key
-        return key
