@@ -101,7 +101,8 @@ class VectorProfiled(Message):
         "geometries are inserted and all data of placemarks is in a schema",
     )
     numbers_as_text: tuple[str, ...] = Field(
-        default=(), description="GeoJSON: members whose numbers are read as text, to keep digits"
+        default=(),
+        description="GeoJSON: members whose numbers, or days that do not exist, are read as text",
     )
     warnings: tuple[Finding, ...]
     fingerprint: str

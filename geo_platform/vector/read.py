@@ -31,7 +31,7 @@ from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.dbf import exact_batches
 from geo_platform.vector.sources.geojson_text import with_foreign_members
-from geo_platform.vector.sources.geojson_values import with_numbers_as_text
+from geo_platform.vector.sources.geojson_values import with_members_as_text, without_marks
 from geo_platform.vector.sources.gml_text import with_links_resolved
 from geo_platform.vector.sources.kml_text import with_all_data
 from geo_platform.vector.sources.ogr import (
@@ -109,7 +109,8 @@ def _stream_ogr(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
     original = source
-    source = with_numbers_as_text(source, profile.numbers_as_text)
+    source = with_members_as_text(source, profile.numbers_as_text)
+    has_marks = source.format is SourceFormat.geojson_lines and source is not original
     source = with_foreign_members(source, are_kept=profile.keeps_foreign_members)
     if any(field.origin is FieldOrigin.driver_text for field in profile.fields):
         source = with_dates_as_text(source)
@@ -131,6 +132,8 @@ def _stream_ogr(
     ):
         for batch in stream:
             read = _as_source_batch(batch, at, source, profile, stream.id_column, columns)
+            if has_marks:
+                read = replace(read, fields=without_marks(read.fields))
             yield _with_unsigned(read, unsigned)
             at += batch.rows.num_rows
 

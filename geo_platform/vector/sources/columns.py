@@ -13,7 +13,7 @@ among integers. All its values are read as text (GML_FIELDTYPES), and this modul
 Called by `ogr_profile.py` and `vector/read.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypedDict
@@ -26,7 +26,7 @@ from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import FieldOrigin, FieldType, SourceField
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import published_type
-from geo_platform.vector.sources.geojson_values import FeatureIds
+from geo_platform.vector.sources.geojson_values import FeatureIds, numbers_as_text_finding
 from geo_platform.vector.sources.geopackage import TableColumns
 from geo_platform.vector.sources.loose_values import ColumnTally, Declared, to_array
 from geo_platform.vector.sources.ogr import LayerStream
@@ -188,6 +188,44 @@ def _described_text(field: SourceField, types: ColumnTypes) -> SourceField:
         source_type = _LISTS.get(described.type, field.source_type)
         described = field.model_copy(update={"source_type": source_type})
     return described.model_copy(update={"origin": FieldOrigin.driver_text})
+
+
+def describe_unsigned(
+    source: OpenableSource,
+    layer: str,
+    described: DescribedFields,
+    unsigned: Collection[str],
+    findings: dict[str, Finding],
+) -> DescribedFields:
+    """Return the fields; an unsigned integer with values that int64 does not hold is text.
+
+    `unsigned` are the columns of unsigned integers of 64 bits, which the driver reads as signed.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
+    """
+    if not unsigned:
+        return described
+    too_large: set[str] = set()
+    with LayerStream(
+        source,
+        layer,
+        encoding=None,
+        batch_rows=_ROWS,
+        findings=findings,
+        columns=list(unsigned),
+        with_geometry=False,
+    ) as stream:
+        for batch in stream:
+            too_large |= {
+                name for name in unsigned if pc.any(pc.less(batch.rows.column(name), 0)).as_py()
+            }
+    if not too_large:
+        return described
+    fields = tuple(
+        field.model_copy(update={"type": FieldType.string}) if field.name in too_large else field
+        for field in described.fields
+    )
+    names = tuple(field.name for field in fields if field.name in too_large)
+    return DescribedFields(fields, (*described.findings, numbers_as_text_finding(names)))
 
 
 def describe_times(

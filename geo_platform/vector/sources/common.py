@@ -31,8 +31,9 @@ class SourceDescription:
     that the specification of the format gives to every file, or None. `extent` is the extent of all
     rows, if it is known; else `row_bounds` has xmin, ymin, xmax and ymax of each sampled row. Both
     are in the CRS of the source. `keeps_foreign_members` means that foreign members of GeoJSON
-    features are fields, `numbers_as_text` names members of GeoJSON whose numbers are read as text.
-    `columns` lists every column of the file besides the geometry; None if those are the fields.
+    features are fields, `numbers_as_text` names members of GeoJSON whose numbers or dates are read
+    as text. `columns` lists every column of the file besides the geometry; None if those are the
+    fields.
     """
 
     driver: str

@@ -67,8 +67,7 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
 
     `encoding` None means UTF-8.
     Raises FieldEncoding: the first bytes cannot be decoded with the encoding.
-    Raises SourceUnreadable, SourceTruncated: the file cannot be read, has no header, or its lines
-    end with carriage returns only.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read or has no header.
     """
     with open_bytes(source) as stream:
         head = stream.read(_HEAD_BYTES)
@@ -76,11 +75,6 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
     lines = text.splitlines()
     if not lines or "\0" in lines[0]:
         raise SourceUnreadable(f"{source.display_name} has no header line.")
-    if "\r" in text and "\n" not in text:
-        raise SourceUnreadable(
-            f"The lines of {source.display_name} end with carriage returns only.",
-            remedy="Save it with line feeds (LF or CRLF).",
-        )
     headers = {delimiter: _header(text, delimiter) for delimiter in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda candidate: len(headers[candidate][0]))
     cells, lines_of_header = headers[delimiter]

@@ -20,6 +20,7 @@ from geo_platform.errors import BoundsImplausible, NoFeatures, NoGeometry
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.curves import CURVE_IN_WKT
+from geo_platform.vector.extent import MAX_LONGITUDE
 from geo_platform.vector.options import VectorProfileOptions
 from geo_platform.vector.sources.common import (
     SourceDescription,
@@ -78,16 +79,15 @@ class _Extent:
 class _Survey:
     """Intermediate results of the pass over all rows.
 
-    `types` are by column. `in_degrees` has the points within the range of degrees; `placeholders`
-    counts points that no longitude and latitude can be. `srids` holds None if a geometry states
-    none. `first_cells` are the first cells with geometry that are not empty.
+    `types` are by column. `in_degrees` has the points within the range of degrees. `srids` holds
+    None if a geometry states none. `first_cells` are the first cells with geometry that are not
+    empty.
     """
 
     types: list[ColumnTypes]
     rows: int = 0
     all_points: _Extent = field(default_factory=_Extent)
     in_degrees: _Extent = field(default_factory=_Extent)
-    placeholders: int = 0
     geometry_types: set[str] = field(default_factory=set)
     srids: set[int | None] = field(default_factory=set)
     wkt_sampled: int = 0
@@ -177,10 +177,9 @@ def _survey_coordinates(survey: _Survey, columns: pa.RecordBatch, lon_lat: tuple
     survey.degree_cells += sum(degree_cells for _, degree_cells in read)
     (x, _), (y, _) = read
     is_point = np.isfinite(x) & np.isfinite(y)
-    are_degrees = is_point & (np.abs(x) <= 180) & (np.abs(y) <= 90)
+    are_degrees = is_point & (np.abs(x) <= MAX_LONGITUDE) & (np.abs(y) <= 90)
     survey.all_points.add(x[is_point], y[is_point])
     survey.in_degrees.add(x[are_degrees], y[are_degrees])
-    survey.placeholders += int((is_point & ((np.abs(x) > 360) | (np.abs(y) > 90))).sum())
     if survey.first_cells is None:
         cells = [columns.column(position).drop_null() for position in lon_lat]
         if all(len(column) for column in cells):
@@ -209,10 +208,7 @@ def _extent(dialect: CsvDialect, geometry: CsvGeometry, survey: _Survey) -> Boun
     count: they are placeholders such as 999, and their rows are rejected.
     """
     others = survey.all_points.points - survey.in_degrees.points
-    if (
-        _are_named_degrees(dialect, geometry)
-        and others == survey.placeholders <= _MOST_PLACEHOLDERS * survey.rows
-    ):
+    if _are_named_degrees(dialect, geometry) and others <= _MOST_PLACEHOLDERS * survey.rows:
         return survey.in_degrees.bounds()
     return survey.all_points.bounds()
 
@@ -307,7 +303,7 @@ def _crs_from_column_names(
         return None, ()
     x, y = (dialect.columns[position] for position in geometry.lon_lat)
     are_degrees = (
-        extent.xmin >= -180 and extent.xmax <= 180 and extent.ymin >= -90 and extent.ymax <= 90
+        max(-extent.xmin, extent.xmax) <= MAX_LONGITUDE and max(-extent.ymin, extent.ymax) <= 90
     )
     if not (_are_named_degrees(dialect, geometry) and are_degrees):
         return None, ()

@@ -2,7 +2,7 @@
 
 GDAL 3.12 returns an id as a feature id, as a column, or not at all, which depends on the first
 features; it refuses a file with an integer between 2^63 and 2^64, and reads a column of integers
-and reals as doubles.
+and reals as doubles. In newline-delimited GeoJSON, it makes 2020-03-01 of 2020-02-30.
 
 Called by `columns.py`, `ogr_profile.py` and `vector/read.py`.
 """
@@ -15,13 +15,15 @@ from itertools import islice
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import SourceField
 from geo_platform.errors import SourceUnreadable
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.sources.geojson_text import features
-from geo_platform.vector.sources.loose_values import ColumnTally, Declared, to_array
+from geo_platform.vector.sources.loose_values import ColumnTally, Declared, as_date, to_array
 from geo_platform.vector.sources.source_file import copy_beside, open_bytes
 
 ID_COLUMN = "id"
@@ -32,6 +34,9 @@ _CHUNK_BYTES = 4 * 2**20
 _LARGEST_DOUBLE = 2**53
 _LARGEST_INTEGER = 2**63
 _LONG_INTEGER = re.compile(rb'"((?:[^"\\]|\\.){1,200})"\s{0,9}:\s{0,9}(-?\d{16,})(?=\s{0,9}[,}])')
+_DATE_MEMBER = re.compile(rb'"((?:[^"\\]|\\.){1,200})"\s{0,9}:\s{0,9}"(\d{4}[-/]\d\d[-/]\d\d)')
+# Before a text that begins with a date, so that GDAL reads no date: a character for private use.
+_MARK = "\ue0d0"
 
 
 @dataclass(frozen=True)
@@ -106,21 +111,69 @@ def large_number_keys(source: OpenableSource, reals: Collection[str] = ()) -> tu
     return tuple(found)
 
 
-def with_numbers_as_text(source: OpenableSource, keys: Sequence[str]) -> OpenableSource:
+def false_date_keys(source: OpenableSource, columns: Collection[str]) -> tuple[str, ...]:
+    """Return the names of members with days that do not exist, in columns that GDAL reads as dates.
+
+    A name is as in the JSON text.
+    Raises SourceTruncated, SourceUnreadable: the file cannot be read.
+    """
+    found: dict[str, None] = {}
+    with open_bytes(source) as stream:
+        for text in _whole_objects(stream):
+            for name, day in set(_DATE_MEMBER.findall(text)):
+                key = name.decode("utf-8", "replace")
+                if _plain_name(key) in columns and as_date(day.decode()) is None:
+                    found[key] = None
+    return tuple(found)
+
+
+def _plain_name(key: str) -> str:
+    try:
+        return str(json.loads(f'"{key}"', strict=False))
+    except ValueError:
+        return key
+
+
+def with_members_as_text(source: OpenableSource, keys: Sequence[str]) -> OpenableSource:
     """Return a copy of the source in which all numbers of these members are texts.
 
-    The copy is in the private folder of the source. GDAL then returns the digits as they are.
+    The copy is in the private folder of the source. GDAL then returns the digits as they are. In
+    newline-delimited GeoJSON, dates of these members have a mark, which `without_marks` removes.
     Raises SourceTruncated, SourceUnreadable: the file cannot be read.
     """
     if not keys:
         return source
     names = b"|".join(re.escape(key.encode()) for key in keys)
     number = re.compile(rb'("(?:%b)"\s*:\s*)(-?\d[\d.eE+\-]*)(?=\s*[,}])' % names)
+    day = re.compile(rb'("(?:%b)"\s*:\s*")(?=\d{4}[-/]\d\d[-/]\d\d)' % names)
+    has_lines = source.format is SourceFormat.geojson_lines
     path = copy_beside(source, suffix=".numbers")
     with open_bytes(source) as stream, path.open("wb") as copy:
         for text in _whole_objects(stream):
-            copy.write(number.sub(rb'\1"\2"', text))
+            text = number.sub(rb'\1"\2"', text)
+            copy.write(day.sub(rb"\1" + _MARK.encode(), text) if has_lines else text)
     return replace(source, gdal_path=str(path))
+
+
+def without_marks(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the columns without the marks of `with_members_as_text`."""
+    columns = [_without_mark(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _without_mark(column: pa.Array) -> pa.Array:
+    # Members of JSON values may have the name of a marked member.
+    text = column.storage if isinstance(column, pa.ExtensionArray) else column
+    return pc.replace_substring(text, _MARK, "") if pa.types.is_string(text.type) else column
+
+
+def false_dates_finding(keys: Sequence[str]) -> Finding:
+    """Return the finding that names the columns of dates that are published as text."""
+    names = ", ".join(map(repr, keys))
+    return Finding(
+        code="VALUES_LOOSE",
+        message=f"Columns of dates with days that do not exist are text, unchanged: {names}.",
+    )
 
 
 def numbers_as_text_finding(keys: Sequence[str]) -> Finding:

@@ -23,7 +23,7 @@ from geo_platform.vector.extent import row_bounds
 from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
-from geo_platform.vector.sources.columns import describe_texts, describe_times
+from geo_platform.vector.sources.columns import describe_texts, describe_times, describe_unsigned
 from geo_platform.vector.sources.common import M_DROPPED, SourceDescription, choose_layer
 from geo_platform.vector.sources.dbf import are_all_deleted, cpg_encoding
 from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
@@ -31,9 +31,11 @@ from geo_platform.vector.sources.geojson_values import (
     ID_COLUMN,
     FeatureIdColumn,
     describe_ids,
+    false_date_keys,
+    false_dates_finding,
     large_number_keys,
     numbers_as_text_finding,
-    with_numbers_as_text,
+    with_members_as_text,
 )
 from geo_platform.vector.sources.geopackage import describe_table
 from geo_platform.vector.sources.gml_text import envelope_fields, scan_crs
@@ -57,6 +59,7 @@ _FORMAT_CRS = {
     SourceFormat.osm_pbf: "EPSG:4326",
 }
 _REAL = "OFTReal"
+_DATES = ("OFTDate", "OFTDateTime")
 _GEOJSON = (SourceFormat.geojson, SourceFormat.geojson_lines)
 # Formats whose ids of features are stored in the file, as the primary key of the table.
 _FORMATS_WITH_KEYS = (SourceFormat.geopackage, SourceFormat.file_geodatabase)
@@ -97,8 +100,8 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     original = source
     has_long = text is not None and text.has_long_integers
     long_keys = large_number_keys(source) if has_long else ()
-    source = with_numbers_as_text(source, long_keys)
-    source, _ = with_signed_integers(source)
+    source = with_members_as_text(source, long_keys)
+    source, unsigned = with_signed_integers(source)
     if text is None:
         layers = tuple(
             VectorLayer(name=name, geometry_type=kind)
@@ -116,7 +119,11 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     if has_long:
         kinds = zip(info["fields"], info["ogr_types"], strict=True)
         long_keys = large_number_keys(original, [name for name, kind in kinds if kind == _REAL])
-        source = with_foreign_members(with_numbers_as_text(original, long_keys), are_kept=False)
+        source = with_foreign_members(with_members_as_text(original, long_keys), are_kept=False)
+        info = layer_info(source, None, None, findings)
+    date_keys = _false_date_keys(original, info)
+    if date_keys:
+        source = with_members_as_text(original, (*long_keys, *date_keys))
         info = layer_info(source, None, None, findings)
     keeps_foreign = (
         text is not None
@@ -140,7 +147,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     ids = FeatureIdColumn(None)
     if text is not None and text.has_ids:
         ids = describe_ids(original, int(info["features"]))
-    layer = _columns(source, chosen.name, sample, info, findings, ids)
+    layer = _columns(source, chosen.name, sample, info, findings, ids, unsigned)
     return SourceDescription(
         driver=str(info["driver"]),
         layers=layers,
@@ -163,16 +170,29 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
             else ()
         ),
         keeps_foreign_members=keeps_foreign,
-        numbers_as_text=long_keys,
+        numbers_as_text=(*long_keys, *date_keys),
         warnings=(
             *findings.values(),
             *_encoding_findings(source, options, encoding),
             *layer.findings,
             *((numbers_as_text_finding(long_keys),) if long_keys else ()),
+            *((false_dates_finding(date_keys),) if date_keys else ()),
             *(() if text is None else text.findings(are_kept=keeps_foreign)),
             *(() if gml is None else gml.findings(chosen.name)),
         ),
     )
+
+
+def _false_date_keys(source: OpenableSource, info: dict[str, Any]) -> tuple[str, ...]:
+    """Return the members of newline-delimited GeoJSON that hold days that do not exist.
+
+    GDAL 3.12 changes them. Its option that returns dates as text is for GeoJSON documents only.
+    """
+    if source.format is not SourceFormat.geojson_lines:
+        return ()
+    kinds = zip(info["fields"], info["ogr_types"], strict=True)
+    columns = {name for name, kind in kinds if kind in _DATES}
+    return false_date_keys(source, columns) if columns else ()
 
 
 def _is_deleted(source: OpenableSource, layer: str) -> bool:
@@ -247,6 +267,7 @@ def _columns(
     info: dict[str, Any],
     findings: dict[str, Finding],
     ids: FeatureIdColumn,
+    unsigned: frozenset[str],
 ) -> _Columns:
     """Choose how each column of the layer is read, and its type."""
     driver = _driver_fields(sample, info)
@@ -271,6 +292,7 @@ def _columns(
         )
         return _Columns(texts.fields, tuple(f.name for f in texts.fields), texts.findings)
     times = describe_times(source, layer, driver, sample.schema, findings)
+    times = describe_unsigned(source, layer, times, unsigned, findings)
     fields = [*key_field, *times.fields]
     if ids.field is not None:
         # GDAL's column of this name has the same ids, as far as it has them.

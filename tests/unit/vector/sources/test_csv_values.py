@@ -235,3 +235,38 @@ def test_files_beside_a_csv_declare_its_crs_and_texts(
     profiled = platform.profile(*paths, lon_name="x", lat_name="y")
     assert (profiled.crs.authority_code, profiled.crs.came_from) == ("EPSG:25832", "file")
     assert [field.type.value for field in profiled.fields] == ["string", "int64", "int64"]
+
+
+@pytest.mark.parametrize(("first", "last"), [(181, 360), (0, 359.5), (-300, -190), (352, 540)])
+def test_longitudes_beyond_180_are_degrees_too(
+    platform: Platform, tmp_path: Path, first: float, last: float
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,lon,lat\n1,{first},-10\n2,{last},20\n")
+    profiled = platform.profile(path)
+    assert [warning.code for warning in profiled.warnings] == ["CRS_FROM_COLUMN_NAMES"]
+    frame = platform.frame(platform.load(profiled, target_crs="EPSG:3857")).to_crs(4326)
+    places = frame.set_index("id").get_coordinates().x.to_dict()
+    assert all(
+        abs((places[n] - lon + 180) % 360 - 180) < 1e-9 for n, lon in ((1, first), (2, last))
+    )
+
+
+def test_projected_coordinates_are_no_longitudes(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,lon,lat\n1,541,50\n2,700,50\n")
+    with pytest.raises(errors.CrsMissing):
+        platform.profile(path)
+
+
+def test_lines_may_end_with_carriage_returns_only(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    names = ["one\rline", *(f"row {n} " + "x" * 60 for n in range(1, 120_000))]
+    rows = [f'{n},"{name}",7,50' for n, name in enumerate(names)]
+    rows[3] += ",too many"
+    path.write_bytes(("id,name,lon,lat\r" + "\r".join(rows)).encode())
+    loaded = platform.load(platform.profile(path))
+    table = platform.table(loaded).sort_by("id")
+    assert (loaded.read, loaded.inserted) == (120_000, 119_999)
+    assert table["name"].to_pylist() == [name for n, name in enumerate(names) if n != 3]
+    assert [row["row_number"] for row in platform.rejected(loaded)] == [3]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,24 @@ def test_dates_and_times_are_as_they_are_written(
     found = [None if value is None else str(value) for value in table["t"].to_pylist()]
     assert sorted(found, key=str) == sorted(wanted, key=str)
     assert [warning.code for warning in loaded.warnings] == codes
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "geojsonl"])
+def test_days_that_do_not_exist_stay_text(platform: Platform, tmp_path: Path, suffix: str) -> None:
+    values: dict[str, list[Any]] = {
+        "day": ["2020-02-30", "2020-02-29", None],
+        'time "of" day': ["2020-01-01T10:00:00Z", "2020-02-31T10:00:00.123456Z", None],
+        "good": ["2020-02-29", None, "2020-03-01"],
+        "note": ["2020-02-30", "x", "y"],
+        "more": [{"day": "2020-02-28", "n": 1}, {"day": None}, None],
+        "n": [1, 2, 3],
+    }
+    rows = [(7 + n, {name: each[n] for name, each in values.items()}) for n in range(3)]
+    published, codes = columns(platform, write(tmp_path / f"a.{suffix}", rows))
+    assert published["day"] == values["day"]
+    assert published["time_of_day"] == values['time "of" day']
+    assert published["good"] == [date(2020, 2, 29), None, date(2020, 3, 1)]
+    assert published["note"] == values["note"]
+    assert [each and json.loads(each) for each in published["more"]] == values["more"]
+    assert (published["id"], published["n"]) == ([7, 8, 9], [1, 2, 3])
+    assert set(codes) == {"VALUES_LOOSE"}
