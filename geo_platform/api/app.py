@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(login.router)
     app.mount(PREFIX, dagster)
     describe(app)
-    guard(app, settings)
+    guard(app, settings, public=services.public.names)
     app.add_middleware(CountRequests, metrics=services.metrics)
     # Outermost, so that a refusal has a request id too.
     app.add_middleware(RequestIds)

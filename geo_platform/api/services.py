@@ -22,6 +22,7 @@ from geo_platform.api.jobs.submissions import Submissions
 from geo_platform.api.metrics import Metrics
 from geo_platform.arrivals.watch import read_watches
 from geo_platform.errors import StoreUnavailable
+from geo_platform.serving.public import PublicReading
 from geo_platform.serving.published import PublishedItems
 from geo_platform.storage.stores import HomeStores
 from geo_platform.trace.sources import Reach, TraceStores
@@ -87,6 +88,10 @@ class Services(HomeStores):
     @cached_property
     def published(self) -> PublishedItems:
         return PublishedItems(self.catalog)
+
+    @cached_property
+    def public(self) -> PublicReading:
+        return PublicReading(self.objects)
 
     @cached_property
     def metrics(self) -> Metrics:

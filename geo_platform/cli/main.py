@@ -42,6 +42,7 @@ COMMANDS = {
     "database": "Install the platform in a PostgreSQL database, and check what is missing.",
     "init": "Make an application root of your own, to change and to deploy.",
     "demo": "Ingest a bundled raster and a bundled vector file, and show each stage.",
+    "collections": "Let anybody read a collection over HTTP, or stop it.",
     "keys": "Create, list and revoke API keys of the HTTP API.",
     "serve": "Serve the HTTP API: submit jobs, follow them, upload files.",
     "dev": "Start the Dagster UI and its daemon on this home.",
@@ -119,6 +120,10 @@ def _import_command(name: str) -> click.Command:
             from geo_platform.cli.commands.demo import demo
 
             return demo
+        case "collections":
+            from geo_platform.cli.commands.collections import collections
+
+            return collections
         case "keys":
             from geo_platform.cli.commands.keys import keys
 

@@ -1,4 +1,5 @@
-"""The last message of both chains (raster and vector), and the messages of the job hello_world.
+"""The last message of both chains (raster and vector), the list of public collections, and the
+messages of the job hello_world.
 
 Used throughout the application.
 """
@@ -43,6 +44,13 @@ class ItemPublished(Message):
 def _with_one_item(content: Content) -> Content:
     # Version 1 supported one item for each request.
     return content
+
+
+class PublicCollections(Message):
+    """The collections that anybody may read over HTTP without a credential."""
+
+    collections: tuple[str, ...]
+    changed_at_utc: UtcTime
 
 
 class GreetingPrepared(Message):

@@ -38,6 +38,7 @@ class StoredAsset:
     `size_bytes` is the size that the item states, or None. `is_picture`: a browser should show it.
     """
 
+    collection: str
     name: str
     container: str
     key: str
@@ -121,6 +122,7 @@ def stored_asset(item: PublishedItem, name: str) -> StoredAsset:
         )
     size, roles = asset.get("file:size"), asset.get("roles")
     return StoredAsset(
+        collection=item.collection,
         name=name,
         container=container,
         key=key,

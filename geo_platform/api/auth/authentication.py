@@ -9,7 +9,7 @@ without `require` still refuses unknown callers. `oidc.py` verifies tokens, `key
 Used throughout the application.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
@@ -165,6 +165,18 @@ def check_dataset(principal: Principal, dataset: str) -> None:
     if not principal.may_write_dataset(dataset):
         audit(principal.subject, allowed=False, reason=f"dataset {dataset!r} is not allowed")
         raise Forbidden(f"{principal.subject} may not write the dataset {dataset!r}.")
+
+
+def check_collections(principal: Principal, collections: Iterable[str]) -> None:
+    """Raise Forbidden if the principal's allow-list does not name each of the collections."""
+    for collection in collections:
+        if not principal.may_use_collection(collection):
+            audit(
+                principal.subject,
+                allowed=False,
+                reason=f"collection {collection!r} is not allowed",
+            )
+            raise Forbidden(f"{principal.subject} may not use the collection {collection!r}.")
 
 
 # For the signatures of routes.

@@ -3,31 +3,43 @@
     guard(app, settings)
 
 It is a middleware and not a dependency, so that it also protects a route, a page or a WebSocket
-that declares no scope. Only the paths of OPEN_PATHS answer without a credential. The checks
-themselves are in `authentication.py` and `limits.py`; a route's scope is checked by
-`authentication.require`.
+that declares no scope. Only the paths of OPEN_PATHS answer without a credential, and those below
+PUBLIC_BASES if an operator has marked collections public. The checks themselves are in
+`authentication.py` and `limits.py`; a route's scope is checked by `authentication.require`.
 
 Called by `api/app.py`.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geo_platform.api.auth.audit import REQUEST_INFO, RequestInfo, audit
-from geo_platform.api.auth.authentication import PRINCIPAL, Authenticator, open_authenticator
-from geo_platform.api.auth.limits import BodyLimit, RateLimits, too_large
+from geo_platform.api.auth.authentication import (
+    KEY_HEADER,
+    PRINCIPAL,
+    Authenticator,
+    open_authenticator,
+)
+from geo_platform.api.auth.limits import BodyLimit, RateLimits, network_of, too_large
 from geo_platform.api.auth.login import Sessions, open_sessions, refusal_response
-from geo_platform.api.auth.principal import Principal
+from geo_platform.api.auth.principal import Principal, anonymous_reader
 from geo_platform.errors import PlatformError, RateExceeded, Unauthenticated, UnexpectedFault
 from geo_platform.settings import Settings
 
 # Health and the sign-in page. The whole path must match: paths below them need a credential.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/login", "/logout"})
+
+# Below these paths, public collections are read without a credential, if there are any.
+PUBLIC_BASES = ("/stac", "/raster", "/features")
+PUBLIC_SEARCH = "/stac/search"
 
 UPLOAD_PATH = "/api/uploads/"
 SECURITY_HEADERS = {
@@ -47,8 +59,17 @@ _log = logging.getLogger("geo_platform.api")
 HSTS = "max-age=31536000"
 
 
-def guard(app: FastAPI, settings: Settings) -> None:
+def no_collections() -> tuple[str, ...]:
+    """Return no public collection: nothing is read without a credential."""
+    return ()
+
+
+def guard(
+    app: FastAPI, settings: Settings, *, public: Callable[[], tuple[str, ...]] = no_collections
+) -> None:
     """Add the guard to the application, and to `app.state` what the sign-in page needs.
+
+    `public` returns the collections that may be read without a credential.
 
     Middleware that must run before the guard (request ids) is added after this call.
 
@@ -64,6 +85,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
         sessions=app.state.sessions,
         limits=app.state.limits,
         settings=settings,
+        public=public,
     )
 
 
@@ -78,8 +100,12 @@ class Guard:
         sessions: Sessions,
         limits: RateLimits,
         settings: Settings,
+        public: Callable[[], tuple[str, ...]],
     ) -> None:
         self._app = app
+        self._public = public
+        # One thread, so that requests without a credential do not take those of the routes.
+        self._public_threads = CapacityLimiter(1)
         self._authenticator = authenticator
         self._sessions = sessions
         self._limits = limits
@@ -125,7 +151,11 @@ class Guard:
             if scope["path"] in OPEN_PATHS:
                 return
             principal = await self._principal_of(scope, headers, request)
-            await self._limits.count_principal(principal.subject)
+            await self._limits.count_principal(
+                f"{principal.subject} {network_of(request.address)}"
+                if principal.is_anonymous
+                else principal.subject
+            )
         except RateExceeded as error:
             audit("", allowed=False, reason=error.message)
             raise
@@ -141,10 +171,22 @@ class Guard:
                 return await self._authenticator.principal_with(credential)
             return await self._authenticator.principal_of(headers)
         except Unauthenticated as error:
+            public = await self._public_for(scope, headers)
+            if public:
+                return anonymous_reader(public)
             audit("", allowed=False, reason=str(error.details.get("reason", "")))
             if not error.details.get("is_missing"):
                 await self._limits.count_failure(request.address)
             raise
+
+    async def _public_for(self, scope: Scope, headers: Headers) -> tuple[str, ...]:
+        """Return the collections that this request may read without a credential.
+
+        There are none for a request that carries a credential: a wrong one is refused.
+        """
+        if "authorization" in headers or KEY_HEADER in headers or not is_public_reading(scope):
+            return ()
+        return await run_sync(self._public, limiter=self._public_threads)
 
     def _body_max(self, scope: Scope) -> int:
         is_upload = (
@@ -155,6 +197,15 @@ class Guard:
         return (
             self._settings.api_upload_max_bytes if is_upload else self._settings.api_body_max_bytes
         )
+
+
+def is_public_reading(scope: Scope) -> bool:
+    """Return whether the request is one of those that may be open to anonymous readers."""
+    if scope["type"] != "http":
+        return False
+    method, path = scope["method"], scope["path"]
+    is_below = any(path == base or path.startswith(f"{base}/") for base in PUBLIC_BASES)
+    return is_below and (method in ("GET", "HEAD") or (method == "POST" and path == PUBLIC_SEARCH))
 
 
 def _check_length(headers: Headers, max_bytes: int) -> None:

@@ -50,6 +50,7 @@ class StoredKey(BaseModel):
     scope: Scope
     containers: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
     created_at_utc: datetime
     expires_at_utc: datetime | None = None
 
@@ -80,6 +81,7 @@ class KeyFile:
         *,
         containers: tuple[str, ...] = (),
         datasets: tuple[str, ...] = (),
+        collections: tuple[str, ...] = (),
         expires_in: timedelta | None = None,
     ) -> str:
         """Create a key and return it. It cannot be shown again.
@@ -100,6 +102,7 @@ class KeyFile:
             scope=scope,
             containers=containers,
             datasets=datasets,
+            collections=collections,
             created_at_utc=now,
             expires_at_utc=now + expires_in if expires_in is not None else None,
         )
@@ -160,7 +163,9 @@ class KeyFile:
             )
         if key.is_expired:
             raise Unauthenticated("There is no such API key.", reason=f"key {key.name}: expired")
-        return Principal(f"key:{key.name}", key.scope, key.containers, key.datasets)
+        return Principal(
+            f"key:{key.name}", key.scope, key.containers, key.datasets, key.collections
+        )
 
     def _current(self) -> dict[str, StoredKey]:
         """Return the keys by id, read again if the file changed.

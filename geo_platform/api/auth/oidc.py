@@ -250,8 +250,8 @@ def principal_of_claims(claims: Mapping[str, Any]) -> Principal:
     """Return the principal that the claims of a verified token describe.
 
     `scp` (or `scope`) is what the client may do for the user; `roles` is what the user was
-    assigned. With both, the lower scope applies. Roles of the form `container:NAME` and
-    `dataset:PATTERN` are allow-lists.
+    assigned. With both, the lower scope applies. Roles of the form `container:NAME`,
+    `dataset:PATTERN` and `collection:PATTERN` are allow-lists.
 
     Raises Forbidden: neither claim has a scope of this platform.
     """
@@ -269,11 +269,12 @@ def principal_of_claims(claims: Mapping[str, Any]) -> Principal:
         raise Forbidden(
             "The token has none of the scopes reader, submitter, operator.", remedy=_NO_SCOPE
         )
-    containers = tuple(
-        role.removeprefix("container:") for role in roles if role.startswith("container:")
-    )
-    datasets = tuple(role.removeprefix("dataset:") for role in roles if role.startswith("dataset:"))
-    return Principal(subject, min(granted, key=list(Scope).index), containers, datasets)
+    allowed = (_patterns(roles, kind) for kind in ("container", "dataset", "collection"))
+    return Principal(subject, min(granted, key=list(Scope).index), *allowed)
+
+
+def _patterns(roles: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    return tuple(role.removeprefix(f"{kind}:") for role in roles if role.startswith(f"{kind}:"))
 
 
 _NO_SCOPE = "Request a token with one of these scopes, or have one of these roles assigned."

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.api.auth.authentication import check_container, check_dataset
+from geo_platform.api.auth.authentication import check_collections, check_container, check_dataset
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.dagster.graphql import DagsterGraphql, RunFound
 from geo_platform.api.dagster.run_events import error_of, refused_in
 from geo_platform.api.jobs.dispatcher import Dispatcher
 from geo_platform.api.jobs.state import JobSnapshot, JobState, is_appended, newest_of, snapshot_of
 from geo_platform.api.jobs.submissions import StoredJob, Submissions, waiting_key
-from geo_platform.api.jobs.types import JobRequest, etag_of, job_id_of
+from geo_platform.api.jobs.types import JobRequest, collections_of, etag_of, job_id_of
 from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.plan import memory_class
 from geo_platform.arrivals.receipts import write_receipt_for_client
@@ -100,7 +100,8 @@ class Intake:
         """Start the job, or return the state of the same job if it is active or done.
 
         Raises SourceNotFound: a source does not exist. Forbidden: the caller may not use the
-        container or the dataset. Conflict: other requests submit the same job at the same time.
+        container, the dataset or the collection. Conflict: other requests submit the same job at
+        the same time.
         """
         sources = self._sources(request, caller)
         new = self._new_job(request, parameters, caller, sources)
@@ -224,9 +225,7 @@ class Intake:
 
     def _visible(self, job_id: str, principal: Principal) -> StoredJob | None:
         stored = self._submissions.job(job_id)
-        if stored is None or (
-            stored.job.container and not principal.may_read_container(stored.job.container)
-        ):
+        if stored is None or not _may_see(principal, stored.job):
             return None
         return stored
 
@@ -241,6 +240,7 @@ class Intake:
             return ()
         check_container(caller.principal, request.container)
         check_dataset(caller.principal, request.dataset)
+        check_collections(caller.principal, collections_of(request.job_type, request.options))
         return tuple(source_of(self._objects, request.container, key) for key in request.sources)
 
     def _new_job(
@@ -316,6 +316,19 @@ class Intake:
             is_appended(job, outcome)
             or item["properties"].get(ITEM_RUN_ID) == outcome.get("published_by_run")
         )
+
+
+def _may_see(principal: Principal, job: JobSubmitted) -> bool:
+    if not job.container:
+        return True
+    if not principal.may_read_container(job.container):
+        return False
+    return not principal.collections or all(
+        map(
+            principal.may_use_collection,
+            collections_of(job.job_type, json.loads(job.options_json)),
+        )
+    )
 
 
 def check_dataset_of(job: JobSubmitted, principal: Principal) -> None:

@@ -146,14 +146,26 @@ class _Downloads:
         the store does not answer or refuses access.
         """
         headers = {
-            "Cache-Control": "private, max-age=31536000, immutable" if is_versioned else "no-cache",
+            "Cache-Control": self._cache_control(asset) if is_versioned else "no-cache",
         }
-        if_none_match = request.headers.get("if-none-match")
-        known = asset.known_tag(if_none_match)
+        known = asset.known_tag(request.headers.get("if-none-match"))
         if known is not None:
             return Response(status_code=304, headers={**headers, "ETag": known})
-        stored = self._stored(asset)
-        headers["ETag"] = asset.etag_of(stored)
+        try:
+            return self._answer(request, asset, self._stored(asset), headers)
+        except (Conflict, SourceNotFound):
+            # The object may have been replaced since it was described: describe it once more.
+            self._forget(asset)
+        try:
+            return self._answer(request, asset, self._stored(asset), headers)
+        except (Conflict, SourceNotFound):
+            raise replaced(asset) from None
+
+    def _answer(
+        self, request: Request, asset: StoredAsset, stored: StoredObject, headers: dict[str, str]
+    ) -> Response:
+        headers = {**headers, "ETag": asset.etag_of(stored)}
+        if_none_match = request.headers.get("if-none-match")
         if if_none_match is not None and if_none_match.strip() == "*":
             return Response(status_code=304, headers=headers)
         if self._is_redirected:
@@ -168,6 +180,10 @@ class _Downloads:
             self._settings.profile is Profile.production
             and self._settings.serving_downloads is ServingDownloads.redirect
         )
+
+    def _cache_control(self, asset: StoredAsset) -> str:
+        is_public = self._services.public.is_public(asset.collection)
+        return f"{'public' if is_public else 'private'}, max-age=31536000, immutable"
 
     def _direct(
         self, request: Request, asset: StoredAsset, stored: StoredObject, headers: dict[str, str]
@@ -216,23 +232,24 @@ class _Downloads:
             self._remembered[key] = (time.monotonic() + REMEMBERED_S, stored)
         return stored
 
+    def _forget(self, asset: StoredAsset) -> None:
+        with self._lock:
+            self._remembered.pop((asset.version, asset.container, asset.key), None)
+
     def _open(self, asset: StoredAsset, stored: StoredObject, opened: ExitStack) -> BinaryIO:
-        """Open the object here, so that a failure is answered with its own status."""
+        """Open the object before the response begins, so that a failure has its own status.
+
+        Raises Conflict, SourceNotFound: the object is not the described one any more.
+        """
         if self._streams >= MAX_STREAMS:
             raise StoreUnavailable(
                 "Too many downloads at once.",
                 remedy="Send the request again after the seconds that Retry-After names.",
                 retry_after_s=1,
             )
-        place = (asset.container, asset.key)
-        try:
-            return opened.enter_context(
-                self._services.objects.open(*place, etag=stored.reference.etag)
-            )
-        except (Conflict, SourceNotFound):
-            with self._lock:
-                self._remembered.pop((asset.version, *place), None)
-            raise replaced(asset) from None
+        return opened.enter_context(
+            self._services.objects.open(asset.container, asset.key, etag=stored.reference.etag)
+        )
 
     async def _parts(
         self, stream: BinaryIO, opened: ExitStack, sent: ByteRange

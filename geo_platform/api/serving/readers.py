@@ -20,7 +20,7 @@ from geo_platform.serving.rights import Rights
 
 def rights_of(principal: Reader) -> Rights:
     """Return what the principal of the request may read."""
-    return Rights(containers=principal.containers, datasets=principal.datasets)
+    return Rights(principal.containers, principal.datasets, principal.collections)
 
 
 ReadRights = Annotated[Rights, Depends(rights_of)]

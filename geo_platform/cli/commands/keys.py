@@ -43,7 +43,14 @@ def keys() -> None:
     "datasets",
     multiple=True,
     metavar="PATTERN",
-    help="Dataset that the key may write, as a pattern. May be repeated. [default: all]",
+    help="Dataset that the key may read and write, as a pattern. May be repeated. [default: all]",
+)
+@click.option(
+    "--collection",
+    "collections",
+    multiple=True,
+    metavar="PATTERN",
+    help="Collection that the key may use, as a pattern. May be repeated. [default: all]",
 )
 @click.option(
     "--expires-days",
@@ -57,13 +64,19 @@ def create(
     scope: str,
     containers: tuple[str, ...],
     datasets: tuple[str, ...],
+    collections: tuple[str, ...],
     expires_days: float | None,
 ) -> None:
     """Create a key and print it. The key cannot be shown again."""
     expires_in = timedelta(days=expires_days) if expires_days is not None else None
     file = KeyFile(application.settings.api_keys_file)
     key = file.create(
-        name, Scope(scope), containers=containers, datasets=datasets, expires_in=expires_in
+        name,
+        Scope(scope),
+        containers=containers,
+        datasets=datasets,
+        collections=collections,
+        expires_in=expires_in,
     )
     click.echo(key)
     click.echo(
@@ -85,6 +98,7 @@ def show(application: Application) -> None:
         limits = [
             *(f"container {pattern}" for pattern in key.containers),
             *(f"dataset {pattern}" for pattern in key.datasets),
+            *(f"collection {pattern}" for pattern in key.collections),
         ]
         click.echo(
             f"{key.name}  {key.scope}  created {key.created_at_utc:%Y-%m-%d}  "

@@ -20,10 +20,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_key_grants_what_it_was_created_for(path: Path) -> None:
     key = KeyFile(path).create(
-        "field-team", Scope.submitter, containers=("bronze",), datasets=("flood_*",)
+        "field-team",
+        Scope.submitter,
+        containers=("bronze",),
+        datasets=("flood_*",),
+        collections=("flood",),
     )
     assert KeyFile(path).principal_of(key) == Principal(
-        "key:field-team", Scope.submitter, ("bronze",), ("flood_*",)
+        "key:field-team", Scope.submitter, ("bronze",), ("flood_*",), ("flood",)
     )
 
 
@@ -41,10 +45,19 @@ def test_only_the_hash_of_a_key_is_stored_in_a_file_for_its_owner(path: Path) ->
             "scope",
             "containers",
             "datasets",
+            "collections",
             "created_at_utc",
             "expires_at_utc",
         )
     }
+
+
+def test_a_key_of_a_file_from_before_collections_is_valid_for_all(path: Path) -> None:
+    key = KeyFile(path).create("a", Scope.reader, datasets=("flood_*",))
+    stored = json.loads(path.read_bytes())
+    del stored["keys"][0]["collections"]
+    path.write_text(json.dumps(stored))
+    assert KeyFile(path).principal_of(key) == Principal("key:a", Scope.reader, (), ("flood_*",))
 
 
 @pytest.mark.parametrize("spoil", ["last", "id", "empty", "longer", "other"])

@@ -206,9 +206,13 @@ def test_the_lower_permission_of_client_and_user_applies(
 
 def test_roles_can_carry_allow_lists() -> None:
     found = principal_of_claims(
-        {"sub": "who", "roles": ["submitter", "container:bronze", "dataset:flood_*"]}
+        {
+            "sub": "who",
+            "roles": ["submitter", "container:bronze", "dataset:flood_*", "collection:dem"],
+        }
     )
     assert (found.containers, found.datasets) == (("bronze",), ("flood_*",))
+    assert found.collections == ("dem",)
 
 
 def test_a_rotated_key_is_accepted_and_the_old_one_refused(issuer: Issuer) -> None:

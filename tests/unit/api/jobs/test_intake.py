@@ -17,7 +17,7 @@ from geo_platform.api.jobs.intake import Caller, Intake
 from geo_platform.api.jobs.state import JobState
 from geo_platform.api.jobs.submissions import Submissions
 from geo_platform.api.jobs.types import job_request_of
-from geo_platform.errors import StoreUnavailable
+from geo_platform.errors import Forbidden, NotFound, StoreUnavailable
 from geo_platform.storage.local.folder import FolderStore
 
 ME = Principal("key:me", Scope.submitter)
@@ -80,3 +80,25 @@ def test_requests_beyond_the_limit_are_refused_at_once_while_the_webserver_hangs
         assert [each.result() for each in asking] == [(), ()]
     assert dagster.runs(tags={}) == ()
     dagster.close()
+
+
+def test_a_principal_limited_to_collections_neither_writes_others_nor_sees_their_jobs(
+    tmp_path: Path,
+) -> None:
+    objects = FolderStore(tmp_path)
+    objects.put_bytes("bronze", "a.csv", b"lat,lon\n1,2\n", metadata={})
+    one, _ = intake(objects, httpx.MockTransport(refused))
+    limited = Principal("key:limited", Scope.submitter, collections=("wells",))
+    parameters = {"blob_name": "a.csv", "collection_id": "wells"}
+    allowed = one.submit(
+        job_request_of("ingest_vector", parameters), parameters, Caller(limited, "r")
+    ).job
+    assert one.status(allowed.job_id, limited).state is JobState.queued
+    for other in ({"blob_name": "a.csv"}, {"blob_name": "a.csv", "collection_id": "roads"}):
+        with pytest.raises(Forbidden, match="may not use the collection"):
+            one.submit(job_request_of("ingest_vector", other), other, Caller(limited, "r"))
+    roads = one.submit(job_request_of("ingest_vector", other), other, Caller(ME, "r")).job
+    assert one.visible(roads.job_id, ME) is not None
+    assert one.visible(roads.job_id, limited) is None
+    with pytest.raises(NotFound):
+        one.status(roads.job_id, limited)

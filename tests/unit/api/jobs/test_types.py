@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.api.jobs.types import job_id_of, job_request_of
+from geo_platform.api.jobs.types import collections_of, job_id_of, job_of_files, job_request_of
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.errors import ParameterInvalid
 
@@ -223,3 +223,28 @@ def test_any_parameters_are_accepted_or_refused_by_name(
         assert not others, others
     assert found
     assert all(found)
+
+
+@pytest.mark.parametrize(
+    ("job_type", "parameters", "collections"),
+    [
+        ("process_raster", {"blob_name": "a.tif"}, {"rasters"}),
+        ("ingest_vector", {"blob_name": "a.csv"}, {"vectors"}),
+        ("process_raster", {"blob_name": "a.tif", "collection_id": "dem"}, {"dem"}),
+        ("hello_world", {}, set()),
+    ],
+)
+def test_the_collections_of_a_job_are_those_it_may_publish_to(
+    job_type: str, parameters: dict[str, Any], collections: set[str]
+) -> None:
+    request = job_request_of(job_type, parameters)
+    assert collections_of(request.job_type, request.options) == collections
+
+
+def test_a_job_of_several_files_may_publish_to_the_collection_of_each() -> None:
+    jobs = {
+        "a.tif": job_request_of("process_raster", {"blob_name": "a.tif", "collection_id": "dem"}),
+        "b.csv": job_request_of("ingest_vector", {"blob_name": "b.csv"}),
+    }
+    several = job_of_files("bronze", jobs, dataset="d")
+    assert collections_of(several.job_type, several.options) == {"dem", "rasters", "vectors"}
