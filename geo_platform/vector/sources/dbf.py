@@ -40,6 +40,8 @@ _MIN_WIDTH_OF_DOUBLE = 19
 _ODD_BYTES = b",/'"
 # A double keeps 15 digits.
 _MAX_EXACT_DIGITS = 15
+# 17 digits identify every double. More of them can be those of a double, as GDAL writes it.
+_MOST_DIGITS = 17
 # Fields whose source type is written like this are read from the table itself.
 _EXACT = re.compile(r"[NFDL]\(\d+,\d+\)")
 _NUMBERS = "NF"
@@ -99,6 +101,31 @@ class _Field:
             return self.width >= _MIN_WIDTH_OF_DOUBLE
         return self.width - self.decimals - 1 > _MAX_EXACT_DIGITS
 
+    def rounds(self, records: Records) -> bool:
+        """Return whether a double does not hold the decimals of a value as they are written."""
+        if self.kind not in _NUMBERS or not self.decimals or self.width <= _MOST_DIGITS:
+            return False
+        column = self.bytes_of(records)
+        digits = ((column >= ord("0")) & (column <= ord("9"))).sum(axis=1)
+        long = np.ascontiguousarray(column[digits > _MOST_DIGITS])
+        if not len(long):
+            return False
+        cells = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(self.width), len(long), [None, pa.py_buffer(long)]
+        )
+        try:
+            texts = pc.utf8_trim(cells.cast(pa.string()), _BLANKS)
+            decimal = (
+                pa.decimal128(38, self.decimals)
+                if self.width <= 38
+                else pa.decimal256(76, self.decimals)
+            )
+            read = texts.cast(pa.float64()).cast(decimal)
+            return bool(pc.any(pc.not_equal(texts.cast(decimal), read)).as_py())
+        except (pa.ArrowInvalid, ValueError):
+            # Not all are numbers as they are declared; `looks_odd` tells of them.
+            return False
+
     def texts(self, records: Records) -> pa.Array:
         """Return the values as text; null for blanks, and for the asterisks of an overflow."""
         cells = np.ascontiguousarray(self.bytes_of(records)).view(f"S{self.width}").ravel().tolist()
@@ -117,6 +144,7 @@ class _Exact:
 
     field: _Field
     is_suspect: bool
+    is_rounded: bool = False
     are_integers: bool = True
     are_numbers: bool = True
     has_long: bool = False
@@ -189,6 +217,7 @@ def described_exactly(source: OpenableSource, description: SourceDescription) ->
             for column in exact.values():
                 looks_odd = column.field.looks_odd(records)
                 column.is_suspect = column.is_suspect or looks_odd
+                column.is_rounded = column.is_rounded or column.field.rounds(records)
                 if looks_odd or column.field.may_lose_digits():
                     column.add(records)
         if read < table.records:
@@ -355,6 +384,15 @@ def _findings(
         message = "Published as text, because a number would lose digits"
         names = ", ".join(map(repr, as_text))
         yield Finding(code="NUMBERS_AS_TEXT", message=f"{message}: {names}.")
+    rounded = [
+        fields[i].name
+        for i, column in exact.items()
+        if column.is_rounded and types.get(i) is not FieldType.string
+    ]
+    if rounded:
+        message = "Rounded to about 16 digits, as float64 holds them"
+        names = ", ".join(map(repr, rounded))
+        yield Finding(code="DIGITS_ROUNDED", message=f"{message}: {names}.")
     respelled = [
         fields[i].name
         for i, kind in types.items()

@@ -53,6 +53,28 @@ def test_numbers_that_gdal_reads_are_left_to_it(platform: Platform, tmp_path: Pa
     assert profiled.warnings == ()
 
 
+def test_decimals_that_a_double_rounds_are_named(platform: Platform, tmp_path: Path) -> None:
+    columns = {"lost": "N(20,5)", "kept": "N(24,15)", "few": "N(20,5)", "long": "N(22,2)"}
+    double = 123456.789
+    rows = [
+        ("12345678901234.56789", f"{double:.15f}", "0.5", "7"),
+        ("1", f"{1 / 3:.15f}", "-12345678901.25000", "1234567890123456789.25"),
+        ("", "", "", ""),
+        ("2.5", "1", "-1", "8"),
+    ]
+    loaded = platform.load(
+        platform.profile(*_shapefile(tmp_path, deleted=set(), columns=columns, rows=rows))
+    )
+    assert {finding.code: finding.message for finding in loaded.warnings} == {
+        "DIGITS_ROUNDED": "Rounded to about 16 digits, as float64 holds them: 'lost'.",
+        "NUMBERS_AS_TEXT": "Published as text, because a number would lose digits: 'long'.",
+    }
+    table = platform.table(loaded)
+    assert double in table["kept"].to_pylist()
+    assert float("12345678901234.56789") in table["lost"].to_pylist()
+    assert "1234567890123456789.25" in table["long"].to_pylist()
+
+
 def test_deleted_and_missing_records(platform: Platform, tmp_path: Path) -> None:
     with pytest.raises(errors.NoFeatures):
         platform.profile(*_shapefile(tmp_path, deleted={0, 1, 2, 3}))
