@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyogrio
 from pyogrio.errors import (
     CRSError,
@@ -43,6 +44,7 @@ DECODED_BY_DRIVER = "as the file states (.cpg or .dbf)"
 # GML_DOWNLOAD_SCHEMA: as the open option, which cannot be given when layers are listed.
 # OGR_FLATGEOBUF_STREAM_BASE_IMPL: the Arrow stream of the FlatGeobuf driver ends at the first batch
 # that reaches the limit, and loses the rows after it (GDAL 3.12).
+_BASE_STREAM = "OGR_FLATGEOBUF_STREAM_BASE_IMPL"
 _SETTINGS: Mapping[str, str] = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",
     "GML_ATTRIBUTES_TO_OGR_FIELDS": "YES",
@@ -51,7 +53,7 @@ _SETTINGS: Mapping[str, str] = {
     "GML_SKIP_RESOLVE_ELEMS": "ALL",
     "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
     "OGR_ARROW_MEM_LIMIT": str(BATCH_BYTES),
-    "OGR_FLATGEOBUF_STREAM_BASE_IMPL": "YES",
+    _BASE_STREAM: "YES",
     "OSM_MAX_TMPFILE_SIZE": "64",
 }
 
@@ -237,6 +239,45 @@ def layer_info(
             f"{FORMATS[source.format].label}."
         )
     return info
+
+
+# Rows of a FlatGeobuf whose texts are searched for U+0000.
+_CHECKED_TEXTS = 20_000
+
+
+def texts_with_zero(
+    source: OpenableSource, layer: str, columns: Sequence[str], findings: dict[str, Finding]
+) -> tuple[str, ...]:
+    """Return the columns of text of a FlatGeobuf with U+0000 in the first rows.
+
+    GDAL 3.12 ends such a text at the character, except in the stream that loses rows (_SETTINGS).
+    Raises SourceTruncated, SourceUnreadable: the file cannot be read.
+    """
+    if source.format is not SourceFormat.flatgeobuf or not columns:
+        return ()
+    configure_gdal()
+    pyogrio.set_gdal_config_options({_BASE_STREAM: "NO"})
+    try:
+        with (
+            ogr_errors(source.display_name),
+            gdal_warnings(findings),
+            pyogrio.open_arrow(
+                source.gdal_path,
+                layer=layer,
+                columns=list(columns),
+                read_geometry=False,
+                batch_size=_CHECKED_TEXTS,
+                use_pyarrow=True,
+            ) as (_, reader),
+        ):
+            rows = next(iter(reader), None)
+    finally:
+        configure_gdal()
+    if rows is None:
+        return ()
+    return tuple(
+        name for name in columns if pc.any(pc.match_substring(rows.column(name), "\0")).as_py()
+    )
 
 
 # The batch limit is not raised beyond this size.

@@ -46,6 +46,7 @@ from geo_platform.vector.sources.ogr import (
     geometry_position,
     layer_info,
     layer_list,
+    texts_with_zero,
 )
 from geo_platform.vector.sources.source_file import with_signed_integers
 from geo_platform.wkb import wkb_types
@@ -144,6 +145,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         raise NoFeatures(f"Layer {chosen.name!r} of {source.display_name} has no rows.")
     if sample.has_m:
         findings.setdefault(M_DROPPED.message, M_DROPPED)
+    cut = texts_with_zero(source, chosen.name, _texts(sample), findings)
     ids = FeatureIdColumn(None)
     if text is not None and text.has_ids:
         ids = describe_ids(original, int(info["features"]))
@@ -175,12 +177,23 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
             *findings.values(),
             *_encoding_findings(source, options, encoding),
             *layer.findings,
+            *((_cut_finding(cut),) if cut else ()),
             *((numbers_as_text_finding(long_keys),) if long_keys else ()),
             *((false_dates_finding(date_keys),) if date_keys else ()),
             *(() if text is None else text.findings(are_kept=keeps_foreign)),
             *(() if gml is None else gml.findings(chosen.name)),
         ),
     )
+
+
+def _texts(sample: _Sample) -> list[str]:
+    return [field.name for field in sample.schema if pa.types.is_string(field.type)]
+
+
+def _cut_finding(columns: Sequence[str]) -> Finding:
+    names = ", ".join(map(repr, columns))
+    message = f"Columns with U+0000 in texts: {names}. These texts are published up to it."
+    return Finding(code="TEXT_CUT", message=message)
 
 
 def _false_date_keys(source: OpenableSource, info: dict[str, Any]) -> tuple[str, ...]:

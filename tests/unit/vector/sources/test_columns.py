@@ -37,6 +37,21 @@ def test_unsigned_integers_of_flatgeobuf_keep_their_digits(
     assert sorted(table["n"].to_pylist()) == [2**53 + 1, 2**62 + 1, 2**63 - 1]
 
 
+def test_texts_of_flatgeobuf_with_u0000_are_said(platform: Platform, write: Write) -> None:
+    texts = {"a": ["x-y", "ok", None], "b": ["one", "two", "three"]}
+    path = write(geopandas.GeoDataFrame(texts, geometry=_POINTS, crs=4326), "t.fgb")
+    assert platform.profile(path).warnings == ()
+    path.write_bytes(path.read_bytes().replace(b"x-y", b"x\0y"))
+    profiled = platform.profile(path)
+    assert [(each.code, each.message) for each in profiled.warnings] == [
+        (
+            "TEXT_CUT",
+            "Columns with U+0000 in texts: 'a'. These texts are published up to it.",
+        )
+    ]
+    assert platform.load(profiled).inserted == 3
+
+
 def _is_type(path: Path, data: bytearray, position: int) -> bool:
     changed = bytearray(data)
     changed[position] = 8
