@@ -3,7 +3,7 @@
 Rasters and vectors share these rules. For reading the CRS of a file see `raster/georeference.py`
 and `vector/crs.py`.
 
-Used by `chains`, `raster`, `vector/sources` and `vector`.
+Used throughout the application.
 """
 
 import re

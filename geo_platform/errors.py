@@ -240,6 +240,12 @@ class ParameterInvalid(RequestRefused):
     default_remedy = "See the description of the parameter in docs/parameters.md."
 
 
+class QueryInvalid(ParameterInvalid):
+    """A query that a standard of the OGC has refused with the status 400."""
+
+    default_remedy = "docs/serving.md and /openapi.json describe the parameters of this address."
+
+
 class Conflict(RequestRefused):
     code = "CONFLICT"
     default_remedy = (

@@ -194,6 +194,24 @@ class Settings(BaseSettings):
         "Default: the first one.",
     )
 
+    features_max_rows: int = Field(
+        10_000, ge=1, description="Most rows of one response of /features."
+    )
+    features_max_bytes: int = Field(
+        32 * 1024**2,
+        ge=1024,
+        description="Bytes of values after which a page of /features ends.",
+    )
+    features_seconds: float = Field(
+        10, gt=0, description="Seconds that a request for features or a vector tile may take."
+    )
+    features_connections: int = Field(
+        8, ge=1, description="Connections to the database that read features for requests."
+    )
+    features_memory_mb: int = Field(
+        512, ge=64, description="Memory for reading GeoParquet files for requests, in MB."
+    )
+
     otlp_endpoint: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices(

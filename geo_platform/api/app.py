@@ -25,6 +25,8 @@ from geo_platform.api.problems import answer_with_problems
 from geo_platform.api.request_ids import RequestIds
 from geo_platform.api.services import Services
 from geo_platform.api.serving.downloads import download_routes
+from geo_platform.api.serving.features import feature_routes
+from geo_platform.api.serving.freshness import answer_unchanged
 from geo_platform.settings import Settings
 
 
@@ -56,12 +58,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = services
     answer_with_problems(app)
+    answer_unchanged(app)
     for router in (
         job_routes(services),
         platform_routes(services),
         upload_routes(settings, services.objects),
         health_routes(services),
         download_routes(services),
+        feature_routes(services),
     ):
         app.include_router(router)
     app.include_router(login.router)

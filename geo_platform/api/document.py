@@ -24,6 +24,7 @@ _TAGS = {
     "platform": "Versions of a client's resources, by the client's own ids.",
     "uploads": "Upload files for jobs.",
     "downloads": "Download the files of published items.",
+    "features": "Rows of published vector items, and vector tiles.",
     "health": "Health and metrics.",
 }
 _EVERY_ROUTE_STATUSES, _SECURED_STATUSES, _BODY_STATUSES = (429, 500), (401, 403, 503), (400, 413)

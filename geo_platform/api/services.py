@@ -22,8 +22,10 @@ from geo_platform.api.jobs.submissions import Submissions
 from geo_platform.api.metrics import Metrics
 from geo_platform.arrivals.watch import read_watches
 from geo_platform.errors import StoreUnavailable
+from geo_platform.serving.features.opened import FeatureReader
 from geo_platform.serving.public import PublicReading
 from geo_platform.serving.published import PublishedItems
+from geo_platform.settings import Profile
 from geo_platform.storage.stores import HomeStores
 from geo_platform.trace.sources import Reach, TraceStores
 
@@ -121,6 +123,28 @@ class Services(HomeStores):
             watches=watches,
         )
 
+    @cached_property
+    def features(self) -> FeatureReader:
+        """What reads the rows of published vector items."""
+        settings = self.settings
+        if settings.profile is Profile.production:
+            from geo_platform.serving.features.tables import PostgisReader
+            from geo_platform.storage.postgres.connections import database_of
+
+            return PostgisReader(
+                database_of(settings),
+                connections=settings.features_connections,
+                seconds=settings.features_seconds,
+            )
+        from geo_platform.serving.features.files import GeoParquetReader
+
+        return GeoParquetReader(
+            self.objects,
+            (settings.store_dir, settings.scratch_dir),
+            memory_mb=settings.features_memory_mb,
+            seconds=settings.features_seconds,
+        )
+
     def trace_stores(self) -> TraceStores:
         """Return the stores for one `trace` request. They record which of them did not respond."""
         return TraceStores(
@@ -136,6 +160,8 @@ class Services(HomeStores):
         self.dispatcher.start()
 
     def stop(self) -> None:
-        """Stop the dispatcher and close the connection to Dagster."""
+        """Stop the dispatcher, and close the connections to Dagster and for features."""
         self.dispatcher.stop()
         self.dagster.close()
+        if "features" in self.__dict__:
+            self.features.close()

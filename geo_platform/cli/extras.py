@@ -36,7 +36,6 @@ EXTRA_OF_MODULE = {
     "sqlalchemy": "jobs",
     "stac_fastapi": "serving",
     "starlette": "serve",
-    "tipg": "serving",
     "titiler": "serving",
     "uvicorn": "serve",
     "uvloop": "serve",

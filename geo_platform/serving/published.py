@@ -2,7 +2,7 @@
 
 An address may name the version of an item. It is then never answered with another version.
 
-Called by `api/services.py` and `downloads.py`.
+Used by `api/serving`, `api`, `serving/features` and `serving`.
 """
 
 import hashlib

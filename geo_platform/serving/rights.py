@@ -1,6 +1,6 @@
 """Decide which published items a caller may read.
 
-Called by `api/serving/readers.py` and `published.py`.
+Used by `api/serving`, `serving/features` and `serving`.
 """
 
 from collections.abc import Mapping

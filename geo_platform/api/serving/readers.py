@@ -7,7 +7,7 @@ both principals and rights.
 
 Called by the routes of `api/serving`.
 
-Called by `downloads.py`.
+Called by `downloads.py`, `features.py` and `freshness.py`.
 """
 
 from typing import Annotated
