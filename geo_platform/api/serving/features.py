@@ -389,6 +389,7 @@ def _freshness(request: Request, collection: FeatureCollection, media_type: str)
         request,
         f"{collection.item.version}-{media_type.rpartition('/')[2][:3]}",
         names_version="v" in request.query_params,
+        is_public=request.app.state.services.public.is_public(collection.item.collection),
     )
     return {**headers, "Vary": f"{headers['Vary']}, Accept"}
 
