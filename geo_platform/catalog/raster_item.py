@@ -16,6 +16,7 @@ from pystac.extensions.projection import ProjectionExtension
 from geo_platform.catalog.acquisition_time import acquisition_time
 from geo_platform.catalog.item import add_stored_asset, findings, footprint, new_item
 from geo_platform.catalog.provenance import Provenance
+from geo_platform.catalog.renders import RENDER_EXTENSION, renders
 from geo_platform.catalog.validate import RASTER_EXTENSION
 from geo_platform.contracts.raster import CogFile, CogStored, OutputTier, RasterBand
 from geo_platform.options import ItemOptions
@@ -50,7 +51,7 @@ _STAC_TYPES = {
 def build_raster_item(
     stored: CogStored, options: ItemOptions, provenance: Provenance
 ) -> pystac.Item:
-    """Return an item with the projection, raster, file, processing and version extensions.
+    """Return an item with the projection, raster, render, file, processing, version extensions.
 
     The first COG is the asset `data`; each further COG is named after its tier (visualization,
     analysis or archive). The geometry of the item is the footprint of the valid pixels.
@@ -73,7 +74,7 @@ def build_raster_item(
         acquired,
         footprint(stored.footprint_geojson),
         within=main.lonlat_bounds,
-        extensions=[RASTER_EXTENSION],
+        extensions=[RASTER_EXTENSION, *([RENDER_EXTENSION] if stored.drawing else [])],
     )
     _set_projection(ProjectionExtension.ext(item), main)
     item.properties |= {
@@ -84,6 +85,8 @@ def build_raster_item(
         "geo_platform:refused_tiers": findings(stored.refused_tiers),
         "geo_platform:bit_depth": [finding.model_dump(mode="json") for finding in stored.bit_depth],
     }
+    if stored.drawing is not None:
+        item.properties["renders"] = renders(stored.drawing, asset=MAIN_ASSET)
     _add_assets(item, stored)
     return item
 

@@ -184,7 +184,7 @@ ITEM = Stage(
     CogStored,
     ItemPublished,
     ItemOptions,
-    1,
+    2,
     _publish,
     description="The STAC item, by which clients find the result. Processing the source again "
     "replaces the item.",

@@ -179,10 +179,48 @@ class CogFile(Part):
     verification: CogVerification
 
 
+class DrawingStyle(StrEnum):
+    """How values become colours; `geo_platform/drawing.py` decides by it."""
+
+    natural = "natural"
+    stretched = "stretched"
+    relief = "relief"
+    tint = "tint"
+    hillshade = "hillshade"
+    ramp = "ramp"
+    palette = "palette"
+    classes = "classes"
+
+
+class ClassColor(Part):
+    value: int | float
+    color: tuple[int, int, int] = Field(description="red, green, blue")
+
+
+class Drawing(Part):
+    """How the main COG is drawn: in its pictures, and by a client that gives no parameters."""
+
+    style: DrawingStyle = Field(
+        description="natural (red, green, blue as stored) | stretched (three bands by `ranges`) | "
+        "relief (elevation colours with shading) | tint (elevation colours) | hillshade | "
+        "ramp (one band by `ranges`) | palette (the file's colour table) | classes (`colors`)"
+    )
+    bands: tuple[int, ...] = Field(description="counted from 1; three or one")
+    ranges: tuple[tuple[float, float], ...] = Field(
+        (), description="for each band the values that become the first and the last colour"
+    )
+    typical_slope: float | None = Field(
+        None, description="rise per metre that is shaded at 45 degrees; relief and hillshade only"
+    )
+    colors: tuple[ClassColor, ...] = Field(
+        (), description="palette and classes, by value; empty for more than 256 classes"
+    )
+
+
 class CogStored(Message):
     """The COGs are verified and stored, but not published yet."""
 
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     source: ObjectArrived
     raster_type: RasterType
@@ -209,8 +247,16 @@ class CogStored(Message):
     )
     seconds: float
     fingerprint: str
+    drawing: Drawing | None = Field(
+        None, description="how the pictures were drawn; None in messages of older releases"
+    )
 
 
 @upgrades(CogStored, from_version=1)
 def _stored_before_64_bit_nodata(content: Content) -> Content:
+    return content
+
+
+@upgrades(CogStored, from_version=2)
+def _stored_before_drawings(content: Content) -> Content:
     return content

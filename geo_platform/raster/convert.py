@@ -17,14 +17,20 @@ from tempfile import TemporaryDirectory
 from pyproj import CRS
 
 from geo_platform.contracts.message import Finding, ObjectReference
-from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, RasterProfiled
+from geo_platform.contracts.raster import (
+    CogFile,
+    CogStored,
+    CogVerification,
+    Drawing,
+    RasterProfiled,
+)
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
 from geo_platform.fingerprint import Recipe
 from geo_platform.ports import SILVER, ObjectStore, etag_or_empty
 from geo_platform.raster.footprint import footprint_geojson, valid_cells
 from geo_platform.raster.open import open_cog
 from geo_platform.raster.options import RasterCogOptions
-from geo_platform.raster.picture import Picture, decimated_view, pictures
+from geo_platform.raster.picture import Picture, decide_drawing, pictures, without_long_table
 from geo_platform.raster.plan import CogPlan, CogPlans, plan_cogs
 from geo_platform.raster.verify import verify_cog
 from geo_platform.raster.write import write_cog
@@ -69,8 +75,9 @@ class _Conversion:
 
 @dataclass(frozen=True)
 class _Illustration:
-    """Pictures and footprint of the main COG."""
+    """Pictures of the main COG, how they are drawn, and its footprint."""
 
+    drawing: Drawing
     thumbnail: Picture
     preview: Picture
     footprint_geojson: str
@@ -181,11 +188,12 @@ def _write_and_verify(
 
 def _illustrate(path: Path, plan: CogPlan) -> _Illustration:
     with open_cog(path) as cog:
-        view = decimated_view(cog, plan.raster_type)
-        thumbnail, preview = pictures(cog, view, plan.raster_type)
+        drawing, view = decide_drawing(cog, plan.raster_type)
+        thumbnail, preview = pictures(view, drawing)
         cells = valid_cells(cog, plan.overview_resampling)
     crs = CRS.from_wkt(plan.crs.wkt)
     return _Illustration(
+        without_long_table(drawing),
         thumbnail,
         preview,
         footprint_geojson(cells.valid, cells.transform, crs, plan.lonlat_bounds, cells.extent),
@@ -353,6 +361,7 @@ def _message(
         was_reused=was_reused,
         seconds=0.0,
         fingerprint=conversion.metadata["fingerprint"],
+        drawing=illustration.drawing,
     )
 
 

@@ -1,8 +1,10 @@
-"""Draw the thumbnail and the web preview of a COG from its overviews: stretch, colour, encode.
+"""Draw a raster: decide its style from its pixels, colour them, and encode the pictures of a COG.
 
-For the outline of the valid data see `footprint.py`.
+The thumbnail, the preview and tiles are drawn by the same `colorize`. Which style suits which
+raster, and the colours, are in `geo_platform/drawing.py`. For the outline of the valid data see
+`footprint.py`.
 
-Called by `convert.py`.
+Used by `raster` and `serving/raster`.
 """
 
 import math
@@ -12,47 +14,35 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj import CRS
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader, MemoryFile
 
-from geo_platform.contracts.raster import RasterType
+from geo_platform.contracts.raster import ClassColor, Drawing, DrawingStyle, RasterType
+from geo_platform.drawing import (
+    CATEGORY_COLORS,
+    CONTINUOUS_RAMP,
+    ELEVATION_RAMP,
+    MAX_CLASSES,
+    ColorRamp,
+    bands_to_show,
+    drawing_style,
+)
 from geo_platform.grid import GridShape
-from geo_platform.raster.validity import Mask, pixel_validity
+from geo_platform.raster.metadata import color_table
+from geo_platform.raster.validity import Mask, validity_of
 
 THUMBNAIL_PX = 256
 PREVIEW_PX = 1024
 STRETCH_PERCENTILES = (2.0, 98.0)
 # Light of the hillshade from the north-west, as is usual in maps (Horn 1981; GDAL's defaults).
 AZIMUTH_DEG, ALTITUDE_DEG = 315.0, 45.0
+# The slope of which a tenth of the pixels is steeper is shaded at 45 degrees.
+TYPICAL_SLOPE_PERCENTILE = 90
+METRES_PER_DEGREE = 111_320.0
 
-# Stops of a colour ramp: (position from 0 to 1, colour).
-ELEVATION_RAMP = (
-    (0.0, (44, 105, 79)),
-    (0.25, (148, 176, 112)),
-    (0.5, (222, 205, 147)),
-    (0.75, (164, 120, 84)),
-    (1.0, (250, 250, 250)),
-)
-# viridis (van der Walt and Smith, CC0) at five stops.
-CONTINUOUS_RAMP = (
-    (0.0, (68, 1, 84)),
-    (0.25, (59, 82, 139)),
-    (0.5, (33, 145, 140)),
-    (0.75, (94, 201, 98)),
-    (1.0, (253, 231, 37)),
-)
-
-# matplotlib's tab10 without its last two (CC0).
-CATEGORY_COLORS = (
-    (31, 119, 180),
-    (255, 127, 14),
-    (44, 160, 44),
-    (214, 39, 40),
-    (148, 103, 189),
-    (140, 86, 75),
-    (227, 119, 194),
-    (127, 127, 127),
-)
+WITH_CLASSES = (DrawingStyle.palette, DrawingStyle.classes)
+WITH_SLOPES = (DrawingStyle.relief, DrawingStyle.hillshade)
 
 Rgba = NDArray[np.uint8]
 
@@ -66,88 +56,113 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class DecimatedView:
-    """A COG at preview size: pixels (bands, rows, cols), valid (rows, cols) and geotransform."""
+class RasterView:
+    """Pixels to draw: (bands, rows, cols), where one is valid (rows, cols), and their size.
+
+    `pixel_m` is the width and height of a pixel on the ground, about, in metres.
+    """
 
     pixels: NDArray[Any]
     valid: Mask
-    transform: Affine
+    pixel_m: tuple[float, float]
+
+
+def decide_drawing(
+    cog: DatasetReader, raster_type: RasterType, longest_px: int = PREVIEW_PX
+) -> tuple[Drawing, RasterView]:
+    """Return how a COG is drawn, and the pixels that decide it, at most `longest_px` per side."""
+    bands = bands_to_show(raster_type, [color.name for color in cog.colorinterp])
+    style = drawing_style(
+        raster_type,
+        bands,
+        dtype=cog.dtypes[bands[0] - 1],
+        has_color_table=cog.colorinterp[0].name == "palette",
+    )
+    view = decimated_view(cog, Drawing(style=style, bands=bands), longest_px)
+    return _complete(style, bands, view, cog), view
 
 
 def decimated_view(
-    cog: DatasetReader, raster_type: RasterType, longest_px: int = PREVIEW_PX
-) -> DecimatedView:
-    """Read at most three bands with at most `longest_px` per side, from the overview that fits.
+    cog: DatasetReader, drawing: Drawing, longest_px: int = PREVIEW_PX
+) -> RasterView:
+    """Read the bands of a drawing with at most `longest_px` per side, from the fitting overview.
 
-    Both pictures and the footprint are made from the same view, so the COG is read once.
+    A pixel is valid if a band that is drawn is valid.
     """
     factor = max(max(cog.height, cog.width) / longest_px, 1.0)
     shape = GridShape(
         rows=max(round(cog.height / factor), 1), cols=max(round(cog.width / factor), 1)
     )
-    resampling = Resampling.nearest if raster_type is RasterType.categorical else Resampling.average
-    pixels = cog.read(
-        display_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=resampling
+    out_shape = (shape.rows, shape.cols)
+    resampling = Resampling.nearest if drawing.style in WITH_CLASSES else Resampling.average
+    pixels = cog.read(list(drawing.bands), out_shape=out_shape, resampling=resampling)
+    valid = validity_of(cog).of_pixels(
+        cog, bands=drawing.bands, out_shape=out_shape, resampling=Resampling.nearest
     )
-    valid = pixel_validity(cog, out_shape=(shape.rows, shape.cols), resampling=Resampling.nearest)
-    return DecimatedView(
-        pixels,
-        valid,
-        cog.transform @ Affine.scale(cog.width / shape.cols, cog.height / shape.rows),
-    )
+    transform = cog.transform @ Affine.scale(cog.width / shape.cols, cog.height / shape.rows)
+    return RasterView(pixels, valid, pixel_size_m(cog.crs, transform, shape))
 
 
-def display_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
-    """Return the numbers of the bands to show, three or one.
+def pixel_size_m(crs: Any, transform: Affine, shape: GridShape) -> tuple[float, float]:
+    """Return about the width and height in metres of a pixel in the middle of a grid."""
+    width, height = math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e)
+    if crs is None:
+        return width, height
+    _, y = transform @ (shape.cols / 2, shape.rows / 2)
+    if crs.is_geographic:
+        return (
+            width * METRES_PER_DEGREE * max(math.cos(math.radians(y)), 0.01),
+            height * METRES_PER_DEGREE,
+        )
+    if crs.to_epsg() == 3857:
+        # Mercator stretches distances by 1 / cos(latitude), which is cosh(y / radius).
+        scale = math.cosh(min(abs(y) / 6_378_137.0, 4.0))
+        return width / scale, height / scale
+    unit = CRS.from_user_input(crs.to_wkt()).axis_info[0].unit_conversion_factor
+    return width * unit, height * unit
 
-    These are the bands marked red, green and blue, else the first three bands of a raster type with
-    several bands, else the first band.
+
+def pictures(view: RasterView, drawing: Drawing) -> tuple[Picture, Picture]:
+    """Return (thumbnail, preview): a PNG of at most 256 px and a WebP of at most 1,024 px.
+
+    The preview of classes is lossless: its colours are those of the legend.
     """
-    names = {color.name: index for index, color in zip(cog.indexes, cog.colorinterp, strict=True)}
-    if {"red", "green", "blue"} <= set(names):
-        return [names["red"], names["green"], names["blue"]]
-    has_many_bands = raster_type in (
-        RasterType.rgb,
-        RasterType.rgba,
-        RasterType.nir,
-        RasterType.multispectral,
-    )
-    return [1, 2, 3] if has_many_bands and cog.count >= 3 else [1]
-
-
-def pictures(
-    cog: DatasetReader, view: DecimatedView, raster_type: RasterType
-) -> tuple[Picture, Picture]:
-    """Return (thumbnail, preview): a PNG of at most 256 px and a WebP of at most 1,024 px."""
-    rgba = colorize(cog, view, raster_type)
+    rgba = colorize(view, drawing)
     step = max(math.ceil(max(rgba.shape[1:]) / THUMBNAIL_PX), 1)
     small = _shrink(rgba, step)
-    return Picture("image/png", _encode(small, "PNG")), Picture(
-        "image/webp", _encode(rgba, "WEBP", QUALITY=80)
+    lossy = {"QUALITY": 80}
+    options = {"LOSSLESS": "YES"} if drawing.style in WITH_CLASSES else lossy
+    return Picture("image/png", encode(small, "PNG")), Picture(
+        "image/webp", encode(rgba, "WEBP", **options)
     )
 
 
-def colorize(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> Rgba:
+def colorize(view: RasterView, drawing: Drawing, ramp: ColorRamp = CONTINUOUS_RAMP) -> Rgba:
     """Return the view as RGBA of shape (4, rows, cols). Alpha is 0 where there is no data.
 
-    The colours come from the colour table, the categories, the shaded relief or the stretched
-    values, whichever fits first.
+    `ramp`: the colours of the style `ramp`.
     """
     valid = view.valid
-    if cog.colorinterp[0].name == "palette":
-        colors = _by_color_table(view.pixels[0], cog.colormap(1))
-    elif raster_type is RasterType.categorical and len(view.pixels) == 1:
-        colors = _by_category(view.pixels[0], valid)
-    elif raster_type is RasterType.dem:
-        colors = _shaded_relief(view, valid)
-    elif len(view.pixels) == 3:
-        has_display_values = view.pixels.dtype == np.uint8 and raster_type in (
-            RasterType.rgb,
-            RasterType.rgba,
-        )
-        colors = view.pixels if has_display_values else _stretch(view.pixels, valid)
-    else:
-        colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, CONTINUOUS_RAMP)
+    match drawing.style:
+        case DrawingStyle.palette:
+            colors = _by_color_table(view.pixels[0], drawing)
+        case DrawingStyle.classes:
+            colors = _by_class(view.pixels[0], drawing)
+        case DrawingStyle.relief:
+            tint = _apply_ramp(_position(view, drawing), ELEVATION_RAMP)
+            light = 0.45 + 0.65 * _shade(view, drawing)
+            colors = np.clip(tint * light, 0, 255).astype(np.uint8)
+        case DrawingStyle.tint:
+            colors = _apply_ramp(_position(view, drawing), ELEVATION_RAMP)
+        case DrawingStyle.hillshade:
+            shade = np.clip(_shade(view, drawing) * 255, 0, 255).astype(np.uint8)
+            colors = np.repeat(shade[None], 3, axis=0)
+        case DrawingStyle.natural:
+            colors = view.pixels
+        case DrawingStyle.stretched:
+            colors = _stretch(view.pixels, valid, drawing.ranges)
+        case DrawingStyle.ramp:
+            colors = _apply_ramp(_position(view, drawing), ramp)
     return np.concatenate(
         [
             np.where(valid, colors, 0).astype(np.uint8),
@@ -156,16 +171,63 @@ def colorize(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -
     )
 
 
-def _stretch(pixels: NDArray[Any], valid: Mask) -> Rgba:
-    """Map each band from its 2nd to 98th percentile of valid pixels to 0 to 255."""
+def _complete(
+    style: DrawingStyle, bands: tuple[int, ...], view: RasterView, cog: DatasetReader
+) -> Drawing:
+    """Return the drawing with the figures of the pixels that its style needs."""
+    if style is DrawingStyle.natural:
+        return Drawing(style=style, bands=bands)
+    if style is DrawingStyle.palette:
+        return Drawing(style=style, bands=bands, colors=table_colors(cog))
+    if style is DrawingStyle.classes:
+        values = np.unique(view.pixels[0][view.valid]).tolist()
+        listed = values if len(values) <= MAX_CLASSES else []
+        colors = tuple(
+            ClassColor(value=value, color=CATEGORY_COLORS[place % len(CATEGORY_COLORS)])
+            for place, value in enumerate(listed)
+            if math.isfinite(value)
+        )
+        return Drawing(style=style, bands=bands, colors=colors)
+    ranges = tuple(percentile_range(band, view.valid) for band in view.pixels)
+    slope = _typical_slope(view) if style in WITH_SLOPES else None
+    return Drawing(style=style, bands=bands, ranges=ranges, typical_slope=slope)
+
+
+def table_colors(cog: DatasetReader) -> tuple[ClassColor, ...]:
+    """Return the colour table of the first band, empty if it has none."""
+    table = color_table(cog, 1)
+    return tuple(ClassColor(value=value, color=color[:3]) for value, color in table.items())
+
+
+def without_long_table(drawing: Drawing) -> Drawing:
+    """Return the drawing for a message, in which a colour table has at most 256 entries.
+
+    A longer one is read from the file again.
+    """
+    is_long = len(drawing.colors) > MAX_CLASSES
+    return drawing.model_copy(update={"colors": ()}) if is_long else drawing
+
+
+def percentile_range(band: NDArray[Any], valid: Mask) -> tuple[float, float]:
+    """Return the 2nd and 98th percentile of the valid, finite pixels; (0, 0) without any."""
+    has_value = _has_value(band, valid)
+    if not has_value.any():
+        return 0.0, 0.0
+    low, high = np.percentile(band[has_value].astype(np.float64), STRETCH_PERCENTILES)
+    return float(low), float(high)
+
+
+def _has_value(band: NDArray[Any], valid: Mask) -> Mask:
+    return valid & np.isfinite(band) if band.dtype.kind == "f" else valid
+
+
+def _stretch(pixels: NDArray[Any], valid: Mask, ranges: tuple[tuple[float, float], ...]) -> Rgba:
+    """Map each band from its range to 0 to 255. A band of one value is gray."""
     stretched = np.zeros(pixels.shape, dtype=np.uint8)
-    if not valid.any():
-        return stretched
-    for index, band in enumerate(pixels):
-        has_value = valid & np.isfinite(band) if band.dtype.kind == "f" else valid
+    for index, (band, (low, high)) in enumerate(zip(pixels, ranges, strict=True)):
+        has_value = _has_value(band, valid)
         if not has_value.any():
             continue
-        low, high = np.percentile(band[has_value].astype(np.float64), STRETCH_PERCENTILES)
         if high <= low:
             stretched[index] = 128
             continue
@@ -174,29 +236,60 @@ def _stretch(pixels: NDArray[Any], valid: Mask) -> Rgba:
     return stretched
 
 
-def _shaded_relief(view: DecimatedView, valid: Mask) -> Rgba:
-    """Return elevation colours with a hillshade, exaggerated so that flat terrain is visible."""
-    if view.pixels.dtype.kind == "f":
-        valid = valid & np.isfinite(view.pixels[0])
-    heights = np.where(valid, view.pixels[0], np.nan).astype(np.float64)
-    colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, ELEVATION_RAMP)
-    if min(heights.shape) < 2 or not valid.any():
-        return colors
-    down, across = np.gradient(np.where(valid, heights, np.nanmean(heights)))
-    typical_slope = float(np.percentile(np.hypot(across, down)[valid], 90)) or 1.0
-    slope = np.arctan(np.hypot(across, down) / typical_slope)
+def _position(view: RasterView, drawing: Drawing) -> NDArray[np.float64]:
+    """Return the position of each pixel of the first band in the range, from 0 to 1."""
+    stretched = _stretch(view.pixels[:1], view.valid, drawing.ranges[:1])
+    return np.asarray(stretched[0].astype(np.float64) / 255.0)
+
+
+def _shade(view: RasterView, drawing: Drawing) -> NDArray[np.float64]:
+    """Return the light on each pixel, 0 to 1, exaggerated so that flat terrain is visible."""
+    across, down = _slopes(view)
+    slope = np.arctan(np.hypot(across, down) / (drawing.typical_slope or 1.0))
     aspect = np.arctan2(-across, down)
     zenith, azimuth = math.radians(90 - ALTITUDE_DEG), math.radians(AZIMUTH_DEG)
     shade = np.cos(zenith) * np.cos(slope) + np.sin(zenith) * np.sin(slope) * np.cos(
         azimuth - aspect
     )
-    light = 0.45 + 0.65 * np.clip(shade, 0, 1)
-    return np.asarray(np.clip(colors * light, 0, 255), dtype=np.uint8)
+    return np.asarray(np.clip(shade, 0, 1))
 
 
-def _apply_ramp(
-    position: NDArray[np.float64], ramp: tuple[tuple[float, tuple[int, int, int]], ...]
-) -> Rgba:
+def _typical_slope(view: RasterView) -> float:
+    valid = _has_value(view.pixels[0], view.valid)
+    if not valid.any():
+        return 1.0
+    steepness = np.hypot(*_slopes(view))[valid]
+    return float(np.percentile(steepness, TYPICAL_SLOPE_PERCENTILE)) or 1.0
+
+
+def _slopes(view: RasterView) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the rise per metre to the right and downwards, from valid neighbours only.
+
+    A pixel whose neighbour is missing counts for the neighbour, so that the slopes of a window are
+    those of the whole raster except in its outermost rows and columns.
+    """
+    valid = _has_value(view.pixels[0], view.valid)
+    heights = np.where(valid, view.pixels[0], 0).astype(np.float64)
+    width, height = view.pixel_m
+    return _slope(heights, valid, 1, width), _slope(heights, valid, 0, height)
+
+
+def _slope(
+    heights: NDArray[np.float64], valid: Mask, axis: int, step_m: float
+) -> NDArray[np.float64]:
+    def neighbours(values: NDArray[Any], shift: int) -> NDArray[Any]:
+        padded = np.pad(values, [(1, 1) if each == axis else (0, 0) for each in (0, 1)])
+        return np.take(padded, np.arange(values.shape[axis]) + 1 + shift, axis=axis)
+
+    before, after = neighbours(valid, -1), neighbours(valid, 1)
+    rise = np.where(after, neighbours(heights, 1), heights) - np.where(
+        before, neighbours(heights, -1), heights
+    )
+    steps = before.astype(np.int8) + after
+    return np.asarray(np.where(valid, rise / (np.maximum(steps, 1) * step_m), 0.0))
+
+
+def _apply_ramp(position: NDArray[np.float64], ramp: ColorRamp) -> Rgba:
     """Return the colours at positions from 0 to 1, interpolated linearly between the stops."""
     stops = [stop for stop, _ in ramp]
     return np.stack(
@@ -204,21 +297,31 @@ def _apply_ramp(
     ).astype(np.uint8)
 
 
-def _by_color_table(classes: NDArray[Any], table: dict[int, tuple[int, int, int, int]]) -> Rgba:
-    size = max(max(table), int(classes.max(initial=0))) + 1
+def _by_color_table(classes: NDArray[Any], drawing: Drawing) -> Rgba:
+    size = (
+        max(
+            max((int(each.value) for each in drawing.colors), default=0),
+            int(classes.max(initial=0)),
+        )
+        + 1
+    )
     lookup = np.zeros((size, 3), dtype=np.uint8)
-    for value, color in table.items():
-        lookup[value] = color[:3]
+    for each in drawing.colors:
+        lookup[int(each.value)] = each.color
     return np.moveaxis(lookup[classes.astype(np.int64)], -1, 0)
 
 
-def _by_category(classes: NDArray[Any], valid: Mask) -> Rgba:
-    """Give each value a colour, in ascending order. Colours repeat after eight."""
-    values = np.unique(classes[valid])
-    order = np.searchsorted(values, np.where(valid, classes, values[0] if values.size else 0))
-    return np.moveaxis(
-        np.array(CATEGORY_COLORS, dtype=np.uint8)[order % len(CATEGORY_COLORS)], -1, 0
-    )
+def _by_class(classes: NDArray[Any], drawing: Drawing) -> Rgba:
+    """Give each listed value its colour. Values that are not listed share the eight colours."""
+    palette = np.array(CATEGORY_COLORS, dtype=np.uint8)
+    finite = np.nan_to_num(classes.astype(np.float64), posinf=0, neginf=0)
+    colors = palette[np.mod(finite, len(palette)).astype(np.int64)]
+    if drawing.colors:
+        values = np.array([each.value for each in drawing.colors])
+        place = np.clip(np.searchsorted(values, classes), 0, len(values) - 1)
+        listed = np.array([each.color for each in drawing.colors], dtype=np.uint8)
+        colors = np.where((values[place] == classes)[..., None], listed[place], colors)
+    return np.moveaxis(colors, -1, 0)
 
 
 def _shrink(rgba: Rgba, step: int) -> Rgba:
@@ -237,15 +340,16 @@ def _shrink(rgba: Rgba, step: int) -> Rgba:
     return np.concatenate([colors, blocks[3:].mean(axis=(2, 4))]).round().astype(np.uint8)
 
 
-def _encode(rgba: Rgba, driver: str, **options: Any) -> bytes:
+def encode(rgba: NDArray[Any], driver: str, **options: Any) -> bytes:
+    """Return a picture in a format of GDAL, of bands of 8 bits, without georeference."""
     # The transform is a dummy: without one rasterio warns, with a real one GDAL writes a sidecar.
-    _, rows, cols = rgba.shape
+    count, rows, cols = rgba.shape
     with MemoryFile() as memory:
         with memory.open(
             driver=driver,
             width=cols,
             height=rows,
-            count=4,
+            count=count,
             dtype="uint8",
             transform=Affine.scale(2.0),
             **options,

@@ -4,7 +4,7 @@ Each docstring gives the reason and what would replace the function. The behavio
 tests/unit/raster/test_rasterio_internals.py, and no other module imports `rasterio._*`.
 Checked with rasterio 1.4 and GDAL 3.10.
 
-Used by `raster`.
+Used by `raster` and `serving/raster`.
 """
 
 import re

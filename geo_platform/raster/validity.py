@@ -4,11 +4,11 @@ Everything that must know whether a pixel is valid asks `Validity`: the sample, 
 mask of the COG, its verification, the pictures and the footprint. The rules are in docs/raster.md,
 "Validity". `decide_nodata` chooses the nodata value that a COG holds.
 
-Used by `raster`.
+Used by `raster` and `serving/raster`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,12 +88,15 @@ class Validity:
             valid[data] &= pixels[self.alpha - 1] > 0
         return valid
 
-    def of_pixels(self, dataset: DatasetReader, **reading: Any) -> Mask:
-        """Return (rows, cols), True where at least one band is valid, alpha apart.
+    def of_pixels(
+        self, dataset: DatasetReader, *, bands: Sequence[int] | None = None, **reading: Any
+    ) -> Mask:
+        """Return (rows, cols), True where at least one of the bands is valid.
 
+        `bands`: the bands to look at, None for all but alpha. Where nodata is a colour, all count.
         Reads one band after the other, with `reading` (a window or an `out_shape`).
         """
-        first, *others = self.data_bands
+        first, *others = self.data_bands if bands is None or self.nodata_is_color else bands
         valid = self._of_band(dataset, first, dataset.read(first, **reading), reading)
         for band in others:
             if valid.all():

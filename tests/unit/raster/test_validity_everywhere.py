@@ -208,7 +208,9 @@ def check(case: Case, resampling: str) -> None:
         if resampling == "average" and not case.has_palette:
             check_overview(cog, case, valid)
         preview = chain.root / "store" / stored.preview.container / stored.preview.key
-        check_preview(preview, valid[data].any(axis=0))
+        assert stored.drawing is not None
+        drawn = [band - 1 for band in stored.drawing.bands]
+        check_preview(preview, valid[drawn].any(axis=0))
 
 
 def check_figures(profiled: RasterProfiled, case: Case, valid: NDArray[np.bool_]) -> None:
