@@ -184,6 +184,20 @@ class Settings(BaseSettings):
     serving_download_minutes: int = Field(
         15, ge=1, le=24 * 60, description="Minutes that such a signed URL is valid."
     )
+    serving_raster_max_pixels: int = Field(
+        4_194_304,
+        ge=512 * 512,
+        description="Maximum pixels, times bands, that a request for a picture reads.",
+    )
+    serving_raster_seconds: float = Field(
+        20, gt=0, description="Seconds that a request for a picture may take."
+    )
+    serving_raster_workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Pictures that one process draws at the same time. Default: two per CPU.",
+    )
     dagster_url: str = Field(
         "http://127.0.0.1:3000",
         description="URL of Dagster's webserver, with its path prefix if it has one.",

@@ -27,6 +27,7 @@ from geo_platform.api.services import Services
 from geo_platform.api.serving.downloads import download_routes
 from geo_platform.api.serving.features import feature_routes
 from geo_platform.api.serving.freshness import answer_unchanged
+from geo_platform.api.serving.raster import raster_routes
 from geo_platform.settings import Settings
 
 
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         health_routes(services),
         download_routes(services),
         feature_routes(services),
+        raster_routes(services),
     ):
         app.include_router(router)
     app.include_router(login.router)

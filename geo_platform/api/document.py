@@ -25,6 +25,7 @@ _TAGS = {
     "uploads": "Upload files for jobs.",
     "downloads": "Download the files of published items.",
     "features": "Rows of published vector items, and vector tiles.",
+    "pictures": "Tiles and pictures of published rasters, and the values under them.",
     "health": "Health and metrics.",
 }
 _EVERY_ROUTE_STATUSES, _SECURED_STATUSES, _BODY_STATUSES = (429, 500), (401, 403, 503), (400, 413)

@@ -80,16 +80,16 @@ class Services(HomeStores):
         return DagsterGraphql(self.settings.dagster_url)
 
     @cached_property
+    def published(self) -> PublishedItems:
+        return PublishedItems(self.catalog)
+
+    @cached_property
     def submissions(self) -> Submissions:
         return Submissions(self.objects)
 
     @cached_property
     def submission_limiter(self) -> SubmissionLimiter:
         return SubmissionLimiter(DISK_CONCURRENCY if self.objects.is_local else ACCOUNT_CONCURRENCY)
-
-    @cached_property
-    def published(self) -> PublishedItems:
-        return PublishedItems(self.catalog)
 
     @cached_property
     def public(self) -> PublicReading:

@@ -2,7 +2,7 @@
 
 An address may name the version of an item. It is then never answered with another version.
 
-Used by `api/serving`, `api`, `serving/features` and `serving`.
+Used throughout the application.
 """
 
 import hashlib

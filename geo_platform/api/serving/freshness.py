@@ -3,12 +3,12 @@
     def tile(fresh: Fresh) -> Response:
         return Response(content, headers=fresh.headers)
 
-The route has the path parameters `collection` and `item_id`. An address with `v=<version>` is
+The route has the path parameters `collection_id` and `item_id`. An address with `v=<version>` is
 answered with that version or with 410, so that a cache may keep the answer for ever. Any other
 address has to be asked again, and is answered with 304 while the version is the same. Neither a
 304 nor a refusal reads anything but the catalog.
 
-Called by `api/app.py` and `features.py`.
+Called by `api/app.py`, `features.py` and `raster.py`.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ def headers_of(
 
 def fresh_item(
     request: Request,
-    collection: CollectionId,
+    collection_id: CollectionId,
     item_id: ItemId,
     rights: ReadRights,
     v: ItemVersion = None,
@@ -90,8 +90,12 @@ def fresh_item(
     Raises NotFound: there is no such item, or the caller may not read it. VersionGone: the address
     names another version. Unchanged: the client has the answer.
     """
-    item = request.app.state.services.published.item(collection, item_id, rights, version=v)
-    return FreshItem(item, headers_of(request, item.version, names_version=v is not None))
+    services = request.app.state.services
+    item = services.published.item(collection_id, item_id, rights, version=v)
+    names_version = v is not None
+    is_public = names_version and services.public.is_public(item.collection)
+    headers = headers_of(request, item.version, names_version=names_version, is_public=is_public)
+    return FreshItem(item, headers)
 
 
 Fresh = Annotated[FreshItem, Depends(fresh_item)]

@@ -1,0 +1,1 @@
+"""Tiles and pictures of published rasters, and the values under them."""

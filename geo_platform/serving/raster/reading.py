@@ -1,0 +1,153 @@
+"""Read the pixels of a window from a COG, resampled to its grid, and where they are valid.
+
+The overview that is read is the coarsest one that is at least as fine as the window. Which pixels
+are valid is decided as `raster/validity.py` says: the COG is written so that GDAL's masks say it.
+
+Used by `serving/raster`.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.io import DatasetReader
+from rasterio.warp import reproject
+from rasterio.warp import transform as transform_points
+
+from geo_platform.raster.validity import NodataValue, Validity, equals_value, validity_of
+from geo_platform.serving.raster.windows import PixelWindow
+
+# An overview counts as fine enough if its pixels are at most this much larger than the window's.
+_TOLERANCE = 1.01
+# The scale of a window is measured at so many points per side.
+_POINTS = 5
+
+
+@dataclass(frozen=True)
+class WindowPixels:
+    """The values of the bands (bands, rows, cols), and where each is valid, of the same shape."""
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
+
+
+def read_window(
+    cog: DatasetReader, window: PixelWindow, bands: Sequence[int], resampling: Resampling
+) -> WindowPixels:
+    """Return the bands, counted from 1, on the window's grid. Outside the COG nothing is valid."""
+    factor = _overview_factor(cog, window)
+    if factor is None:
+        shape = (len(bands), window.rows, window.cols)
+        return WindowPixels(np.zeros(shape, dtype=cog.dtypes[0]), np.zeros(shape, dtype=np.bool_))
+    with ExitStack() as stack:
+        if factor:
+            level = cog.overviews(1).index(factor)
+            cog = stack.enter_context(
+                rasterio.open(cog.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level)
+            )
+        return _warped(cog, window, list(bands), resampling)
+
+
+def _warped(
+    cog: DatasetReader, window: PixelWindow, bands: list[int], resampling: Resampling
+) -> WindowPixels:
+    rule = validity_of(cog)
+    nodata = _nodata(rule, bands)
+    grid = {"dst_transform": window.transform, "dst_crs": window.crs, "resampling": resampling}
+    shape = (window.rows, window.cols)
+    if nodata is not None:
+        values = np.full((len(bands), *shape), nodata, dtype=cog.dtypes[0])
+        reproject(
+            rasterio.band(cog, bands),
+            values,
+            src_nodata=nodata,
+            dst_nodata=nodata,
+            num_threads=1,
+            **grid,
+        )
+        valid = np.stack([~equals_value(band, nodata) for band in values])
+    else:
+        # Beside an alpha band rasterio writes each band under its own number.
+        alpha = max(bands) + 1
+        target = np.zeros((alpha, *shape), dtype=cog.dtypes[0])
+        source_alpha = {"src_alpha": rule.alpha} if rule.alpha and not rule.masked else {}
+        reproject(
+            rasterio.band(cog, bands),
+            target,
+            dst_alpha=alpha,
+            num_threads=1,
+            **source_alpha,
+            **grid,
+        )
+        values = target[[band - 1 for band in bands]]
+        valid = np.repeat(target[alpha - 1 :] > 0, len(bands), axis=0)
+    if values.dtype.kind == "f":
+        valid &= ~np.isnan(values)
+    for index, band in enumerate(bands):
+        if band in rule.transparent:
+            valid[index] &= ~np.isin(values[index], rule.transparent[band])
+    return WindowPixels(values, valid)
+
+
+def _nodata(rule: Validity, bands: Sequence[int]) -> NodataValue | None:
+    """Return the nodata value of the bands, or None if a mask or alpha says what is valid."""
+    if rule.masked or rule.alpha is not None:
+        return None
+    values = rule.nodata[bands[0] - 1]
+    return values[0] if values else None
+
+
+def _overview_factor(cog: DatasetReader, window: PixelWindow) -> int | None:
+    """Return the factor of the overview to read, 0 for full resolution, None for nothing.
+
+    The scale is the finest of those at points spread over the window.
+    """
+    cols, rows = np.meshgrid(
+        np.linspace(0, window.cols, _POINTS), np.linspace(0, window.rows, _POINTS)
+    )
+    step = 0.5
+    xs, ys = np.concatenate([cols, cols + step, cols]), np.concatenate([rows, rows, rows + step])
+    east, north = _applied(window.transform, xs.ravel(), ys.ravel())
+    if window.crs != cog.crs:
+        moved = transform_points(window.crs, cog.crs, east, north)
+        east, north = np.array(moved[0]), np.array(moved[1])
+    col, row = _applied(~cog.transform, east, north)
+    points = np.stack([col, row]).reshape(2, 3, -1)
+    at, right, below = (points[:, index] for index in range(3))
+    if _is_outside(cog, at):
+        return None
+    scales = np.concatenate([np.hypot(*(right - at)), np.hypot(*(below - at))]) / step
+    scales = scales[np.isfinite(scales) & (scales > 0)]
+    finest = float(scales.min()) if scales.size else 1.0
+    fitting = [factor for factor in cog.overviews(1) if factor <= finest * _TOLERANCE]
+    return max(fitting, default=0)
+
+
+def _is_outside(cog: DatasetReader, points: NDArray[np.float64]) -> bool:
+    """Return whether a window with these points, in pixels of the COG, does not touch it."""
+    if not np.isfinite(points).all():
+        return False
+    (left, top), (right, bottom) = points.min(axis=1), points.max(axis=1)
+    # Edges may bend outwards between the points.
+    slack = 0.1 * max(right - left, bottom - top) + 2
+    return bool(
+        right + slack < 0
+        or bottom + slack < 0
+        or left - slack > cog.width
+        or top - slack > cog.height
+    )
+
+
+def _applied(
+    transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (
+        transform.a * x + transform.b * y + transform.c,
+        transform.d * x + transform.e * y + transform.f,
+    )
