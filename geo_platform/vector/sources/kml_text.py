@@ -2,9 +2,10 @@
 
 GDAL's LIBKML driver reads `Data` only if no placemark of the layer has `SchemaData`. `Data` named
 as one of the driver's own fields, such as name, replaces that field; of two `Data` of one name the
-last counts. Addresses, phone numbers, elements of other namespaces, and `SchemaData` without a
+last counts. A value that is not as its `SimpleField` declares becomes 0, also an empty one.
+Addresses, phone numbers, elements of other namespaces, and `SchemaData` without a
 `Schema` are omitted (OGC KML 2.3, section 9.2). Such a file is copied, with this data as text
-fields of a `Schema` of its own.
+fields of a `Schema` of its own, without the empty values, and with loose fields as text.
 
 Called by `vector/profile.py` and `vector/read.py`.
 """
@@ -62,6 +63,53 @@ _KML_NAMESPACES = (
 )
 _CONTACT_TAG = re.compile(rb"<(?:[\w.\-]+:)?(?:address|phoneNumber)\b")
 _LEFT = ("NetworkLink", "ScreenOverlay", "PhotoOverlay", "SimpleArrayData")
+_INTEGER_RANGES = {
+    "int": (-(2**31), 2**31 - 1),
+    "short": (-(2**31), 2**31 - 1),
+    "uint": (0, 2**32 - 1),
+    "ushort": (0, 2**32 - 1),
+}
+_REALS = frozenset({"float", "double"})
+_INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
+_REAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_TRUTHS = frozenset({"true", "false", "1", "0"})
+_FIELD_TAG = re.compile(rb"<(?:[\w.\-]+:)?SimpleField\s[^<>]*>")
+_NAME = re.compile(rb"""\bname\s*=\s*["']([^"']*)["']""")
+_TYPE = re.compile(rb"""(\btype\s*=\s*)["']([^"']*)["']""")
+# Values that need no closer look, by the type of their field.
+_PLAIN_INTEGER, _PLAIN_REAL = rb"-?\d{1,9}", rb"-?\d{1,15}(?:\.\d{0,20})?(?:[eE][-+]?\d+)?"
+_PLAIN_VALUES: dict[bytes, bytes] = {
+    **dict.fromkeys((b"int", b"short"), _PLAIN_INTEGER),
+    **dict.fromkeys((b"uint", b"ushort"), rb"\d{1,9}"),
+    **dict.fromkeys((b"float", b"double"), _PLAIN_REAL),
+    b"bool": b"true|false|[01]",
+}
+
+
+def _has_loose_values(text: bytes) -> bool:
+    """Return whether a value of a typed field may not be as its `SimpleField` declares."""
+    for tag in _FIELD_TAG.findall(text):
+        kind, name = _TYPE.search(tag), _NAME.search(tag)
+        if kind is None or name is None or kind[2] not in _PLAIN_VALUES:
+            continue
+        data = rb"<(?:[\w.\-]+:)?SimpleData\s[^<>]*\bname\s*=\s*[\"']%b[\"'][^<>]*" % re.escape(
+            name[1]
+        )
+        plain = rb"%b>(?:%b)</" % (data, _PLAIN_VALUES[kind[2]])
+        if len(re.findall(data, text)) != len(re.findall(plain, text)):
+            return True
+    return False
+
+
+def _is_as_declared(text: str, kind: str) -> bool:
+    """Return whether GDAL reads the text of a `SimpleField` of this type without changing it."""
+    if kind in _INTEGER_RANGES:
+        least, greatest = _INTEGER_RANGES[kind]
+        return _INTEGER.fullmatch(text) is not None and least <= int(text) <= greatest
+    if kind in _REALS:
+        is_exact = _INTEGER.fullmatch(text) is None or abs(int(text)) <= 2**53
+        return is_exact and _REAL.fullmatch(text) is not None
+    return kind != "bool" or text.lower() in _TRUTHS
 
 
 def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding, ...]]:
@@ -84,6 +132,7 @@ def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding
         edits = target.edits() if parse(text, target) else []
         if not edits:
             return source, findings
+        findings += target.findings()
         copy = copy_beside(source)
         write_spliced(text, edits, copy)
     return replace(source, gdal_path=str(copy)), findings
@@ -108,6 +157,8 @@ def _loses_data(text: bytes) -> bool:
     if has_contact and _CONTACT_TAG.search(text):
         return True
     has_schema_data = b"SchemaData" in text
+    if has_schema_data and _has_loose_values(text):
+        return True
     if has_schema_data and not re.search(rb"Schema[\s>]", text):
         return True
     namespaces = set(_NAMESPACE.findall(text))
@@ -150,6 +201,18 @@ class _SchemaData:
     url: str
     span: Edit
     values: list[tuple[str, str]]
+    spans: list[Edit]
+
+
+@dataclass
+class _TypedField:
+    """A `SimpleField` of numbers or truth values: its tag, and facts about its values."""
+
+    name: str
+    kind: str
+    tag: Edit
+    empty: list[Edit] = field(default_factory=list)
+    loose: str | None = None
 
 
 class _DataTarget:
@@ -170,6 +233,8 @@ class _DataTarget:
         self._container_count = 0
         self._schemas: set[str] = set()
         self._schema_fields: dict[str, tuple[str, str]] = {}
+        self._typed: dict[tuple[str, str], _TypedField] = {}
+        self._schema_ids: set[str] = set()
         self._schema_data: list[_SchemaData] = []
         self._removed: list[Edit] = []
         self._root: tuple[int, int] = (0, 0)
@@ -196,10 +261,15 @@ class _DataTarget:
             self._row_depth = depth
             self._rows.append(self._row)
         elif local == "Schema":
-            self._schemas |= {attributes.get("id", ""), attributes.get("name", "")}
+            self._schema_ids = {attributes.get("id", ""), attributes.get("name", "")}
+            self._schemas |= self._schema_ids
         elif local in ("SimpleField", "SimpleArrayField"):
             name = attributes.get("name", "")
-            self._schema_fields.setdefault(name.lower(), (name, attributes.get("type", "")))
+            kind = attributes.get("type", "")
+            self._schema_fields.setdefault(name.lower(), (name, kind))
+            if local == "SimpleField" and kind in (*_INTEGER_RANGES, *_REALS, "bool"):
+                typed = _TypedField(name, kind, Edit(at, closing_end(self._text, at), b""))
+                self._typed.update(dict.fromkeys(((i, name) for i in self._schema_ids), typed))
 
     def _start_in_row(self, row: _Row, local: str, attributes: dict[str, str]) -> None:
         depth = len(self._path) - self._row_depth
@@ -213,7 +283,7 @@ class _DataTarget:
         elif depth == 2 and local == "SchemaData":
             url = attributes.get("schemaUrl", "")
             span = Edit(self._starts[-1], self._starts[-1], b"")
-            self._schema_data.append(_SchemaData(row, url.rpartition("#")[2], span, []))
+            self._schema_data.append(_SchemaData(row, url.rpartition("#")[2], span, [], []))
         elif depth == 3 and local in ("value", "SimpleData"):
             self._capture(attributes.get("name", self._name))
         elif depth == 2:
@@ -243,8 +313,12 @@ class _DataTarget:
         if self._captured is not None and depth == self._capture_depth:
             value = (self._name, "".join(self._captured).strip())
             self._captured = None
-            in_schema = local == "SimpleData"
-            (self._schema_data[-1].values if in_schema else row.values).append(value)
+            if local == "SimpleData":
+                data = self._schema_data[-1]
+                data.values.append(value)
+                data.spans.append(Edit(start, element_end(self._text, start, at), b""))
+            else:
+                row.values.append(value)
         if within == 2 and self._path[-1] == "ExtendedData":
             span = Edit(start, element_end(self._text, start, at), b"")
             if local == "SchemaData":
@@ -269,6 +343,7 @@ class _DataTarget:
         for data in self._schema_data:
             if data.url in self._schemas:
                 data.row.schema_names |= {name.lower() for name, _ in data.values}
+                self._check_types(data)
             else:
                 data.row.values += data.values
                 edits.append(data.span)
@@ -280,8 +355,50 @@ class _DataTarget:
             if moved and row.insert_at is not None:
                 edits.append(replace(row.insert_at, text=self._schema_data_of(row, moved)))
         return sorted(
-            [*edits, *self._schema_edits(fields)], key=lambda edit: (edit.start, edit.end)
+            [*edits, *self._typed_edits(), *self._schema_edits(fields)],
+            key=lambda edit: (edit.start, edit.end),
         )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return findings about typed fields, after `edits`."""
+        typed = list({id(each): each for each in self._typed.values()}.values())
+        loose = [
+            Finding(
+                code="VALUES_LOOSE",
+                message=f"Column {each.name!r} ({each.kind}) has values of another type, for "
+                f"example {each.loose[:40]!r}; it is published as text, no value is changed.",
+            )
+            for each in typed
+            if each.loose is not None
+        ]
+        blank = [
+            Finding(
+                code="VALUES_BLANK",
+                message=f"Column {each.name!r} ({each.kind}) has {len(each.empty):,} values "
+                "without content; they become null.",
+            )
+            for each in typed
+            if each.empty and each.loose is None
+        ]
+        return (*loose, *blank)
+
+    def _check_types(self, data: _SchemaData) -> None:
+        for (name, text), span in zip(data.values, data.spans, strict=True):
+            typed = self._typed.get((data.url, name))
+            if typed is None:
+                continue
+            if not text:
+                typed.empty.append(span)
+            elif typed.loose is None and not _is_as_declared(text, typed.kind):
+                typed.loose = text
+
+    def _typed_edits(self) -> Iterator[Edit]:
+        for typed in {id(each): each for each in self._typed.values()}.values():
+            if typed.loose is None:
+                yield from typed.empty
+                continue
+            tag = self._text[typed.tag.start : typed.tag.end]
+            yield replace(typed.tag, text=_TYPE.sub(rb'\1"string"', tag, count=1))
 
     def _schema_data_of(self, row: _Row, moved: list[tuple[str, str]]) -> bytes:
         p = row.prefix.decode("ascii", "replace")

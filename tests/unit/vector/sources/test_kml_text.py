@@ -131,3 +131,41 @@ def test_what_is_no_feature_is_named(platform: Platform, tmp_path: Path) -> None
     (warning,) = platform.profile(path).warnings
     assert warning.code == "KML_ELEMENTS_LEFT"
     assert "2 NetworkLink, 1 SimpleArrayData" in warning.message
+
+
+def test_values_that_are_not_as_their_field_declares(platform: Platform, tmp_path: Path) -> None:
+    """GDAL makes 0 of an empty number and of text, and rounds or limits large ones."""
+    kinds = {"i": "int", "u": "uint", "d": "double", "b": "bool", "ok": "int", "r": "float"}
+    values = [
+        {"i": "-", "u": "4000000000", "d": "12,5", "b": "true", "ok": "007", "r": "1e3"},
+        {"i": "7", "u": "", "d": "1.5", "b": "n/a", "ok": "-5", "r": "0.25"},
+        {"i": "", "u": "5", "d": "9007199254740993", "b": "0", "ok": "0", "r": ""},
+    ]
+    rows = "".join(placemark(str(n), schema_data("s", **row)) for n, row in enumerate(values))
+    path = tmp_path / "a.kml"
+    path.write_text(_KML.format("UTF-8", DOCUMENT.format(schema("s", **kinds) + rows)))
+    profiled = platform.profile(path)
+    table = platform.table(platform.load(profiled)).sort_by("name")
+    assert {name: table[name].to_pylist() for name in kinds} == {
+        "i": ["-", "7", ""],
+        "u": [4_000_000_000, None, 5],
+        "d": ["12,5", "1.5", "9007199254740993"],
+        "b": ["true", "n/a", "0"],
+        "ok": [7, -5, 0],
+        "r": [1000.0, 0.25, None],
+    }
+    codes = sorted((each.code, each.message.split("'")[1]) for each in profiled.warnings)
+    assert codes == [
+        *(("VALUES_BLANK", name) for name in ("r", "u")),
+        *(("VALUES_LOOSE", name) for name in ("b", "d", "i")),
+    ]
+
+
+def test_sound_values_of_typed_fields_are_read_in_place(platform: Platform, tmp_path: Path) -> None:
+    rows = placemark("a", schema_data("s", i="7", d="-1.5e-3", b="true"))
+    fields = schema("s", i="int", d="double", b="bool")
+    path = tmp_path / "a.kml"
+    path.write_text(_KML.format("UTF-8", DOCUMENT.format(fields + rows)))
+    profiled = platform.profile(path)
+    assert not profiled.reads_copy
+    assert platform.table(platform.load(profiled))["d"].to_pylist() == [-0.0015]
