@@ -63,6 +63,8 @@ _KML_NAMESPACES = (
 )
 _CONTACT_TAG = re.compile(rb"<(?:[\w.\-]+:)?(?:address|phoneNumber)\b")
 _LEFT = ("NetworkLink", "ScreenOverlay", "PhotoOverlay", "SimpleArrayData")
+# A year or a month, as KML allows (OGC KML 2.3, section 16.14).
+_SHORT_TIME = re.compile(rb"<(?:[\w.\-]+:)?(?:when|begin|end)>\s*-?\d{4}(-\d\d)?\s*</")
 _INTEGER_RANGES = {
     "int": (-(2**31), 2**31 - 1),
     "short": (-(2**31), 2**31 - 1),
@@ -139,12 +141,21 @@ def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding
 
 
 def _findings(text: bytes) -> tuple[Finding, ...]:
+    findings = []
     counts = Counter({name: _count(text, name) for name in _LEFT if name.encode() in text})
-    if not +counts:
-        return ()
-    listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common() if count)
-    message = f"These elements are not published: {listed}."
-    return (Finding(code="KML_ELEMENTS_LEFT", message=message),)
+    if +counts:
+        listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common() if count)
+        message = f"These elements are not published: {listed}."
+        findings.append(Finding(code="KML_ELEMENTS_LEFT", message=message))
+    parts = _SHORT_TIME.findall(text) if b"TimeS" in text else []
+    if parts:
+        months = sum(map(bool, parts))
+        message = (
+            f"Times without a day: {len(parts) - months:,} are a year, which GDAL does not read; "
+            f"they are null. {months:,} are a month, published as its first day."
+        )
+        findings.append(Finding(code="TIMES_INCOMPLETE", message=message))
+    return tuple(findings)
 
 
 def _count(text: bytes, name: str) -> int:

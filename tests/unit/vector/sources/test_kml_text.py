@@ -169,3 +169,23 @@ def test_sound_values_of_typed_fields_are_read_in_place(platform: Platform, tmp_
     profiled = platform.profile(path)
     assert not profiled.reads_copy
     assert platform.table(platform.load(profiled))["d"].to_pylist() == [-0.0015]
+
+
+def test_times_without_a_day_are_said(platform: Platform, tmp_path: Path) -> None:
+    times = ["1997", "1997-07", "1997-07-16"]
+    rows = "".join(
+        placemark(each, "", f"<TimeStamp><when>{each}</when></TimeStamp>") for each in times
+    )
+    path = tmp_path / "a.kml"
+    path.write_text(_KML.format("UTF-8", DOCUMENT.format(rows)))
+    profiled = platform.profile(path)
+    (warning,) = profiled.warnings
+    assert warning.code == "TIMES_INCOMPLETE"
+    assert "1 are a year" in warning.message
+    assert "1 are a month" in warning.message
+    table = platform.table(platform.load(profiled)).sort_by("name")
+    assert table["timestamp"].cast("string").to_pylist() == [
+        None,
+        "1997-07-01 00:00:00.000000",
+        "1997-07-16 00:00:00.000000",
+    ]
