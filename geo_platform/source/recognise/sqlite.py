@@ -26,7 +26,8 @@ _MAX_STEPS = 2_000_000
 _MIN_ROW_STEPS = 50_000_000
 _ROW_STEPS_PER_BYTE = 50
 _LARGEST_STEPS = 2**31 - 1
-_MAPPED_BYTES = 2**40
+# SQLite keeps this many kibibytes of pages. Each page is read once, so that more would not help.
+_PAGE_CACHE_KIB = 256
 _MAX_SCHEMA_ROWS = 100_000
 _MAX_SCHEMA_CHARACTERS = 32 * 1024 * 1024
 # Limit for a GeoPackage in an archive. The member is extracted once to read the schema. Later, GDAL
@@ -98,12 +99,14 @@ def _check_length(content: Content, head: bytes) -> None:
 def opened_geopackage(path: Path, name: str) -> Iterator[sqlite3.Connection]:
     """Open a GeoPackage read-only to read its rows, with a limit on steps that fits its size.
 
-    A view can need more steps than its file has bytes, and even an infinite number.
+    A view can need more steps than its file has bytes, and even an infinite number. The file is not
+    mapped into memory: a scan of all rows would make all of it part of the process.
     Raises SourceUnreadable: SQLite cannot read the rows, or the limit is reached.
     """
     steps = _MIN_ROW_STEPS + _ROW_STEPS_PER_BYTE * path.stat().st_size
     with _opened(path, name, max_steps=steps) as database:
-        database.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+        database.execute("PRAGMA mmap_size = 0")
+        database.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
         yield database
 
 

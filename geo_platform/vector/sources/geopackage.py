@@ -226,21 +226,20 @@ def _test_of(column: str, field: SourceField) -> str | None:
     if field.type in (FieldType.int16, FieldType.int32):
         limit = _INTEGER_LIMITS[field.type]
         return (
-            f"typeof({column}) NOT IN ('integer', 'null') "
-            f"OR {column} NOT BETWEEN {-limit} AND {limit - 1}"
+            f"{_is_other_than('integer', column)} OR {column} NOT BETWEEN {-limit} AND {limit - 1}"
         )
     if field.type is FieldType.int64:
-        return f"typeof({column}) NOT IN ('integer', 'null')"
+        return _is_other_than("integer", column)
     if field.type is FieldType.float64:
-        return f"typeof({column}) NOT IN ('real', 'null')"
+        return _is_other_than("real", column)
     if field.type is FieldType.float32:
-        return f"typeof({column}) NOT IN ('real', 'null') OR NOT is_float32({column})"
+        return f"{_is_other_than('real', column)} OR NOT is_float32({column})"
     if field.type is FieldType.binary:
-        return f"typeof({column}) NOT IN ('blob', 'null')"
+        return _is_other_than("blob", column)
     if field.type is FieldType.date:
         # The modifier makes SQLite calculate: 2020-02-30 becomes 2020-03-01.
         is_other = f"date({column}, '+0 days') IS NOT {column}"
-        return f"typeof({column}) NOT IN ('text', 'null') OR {is_other}"
+        return f"{_is_other_than('text', column)} OR {is_other}"
     if field.type is FieldType.timestamp:
         return (
             f"{column} IS NOT NULL AND (typeof({column}) <> 'text' OR {column} NOT GLOB '*Z' "
@@ -248,6 +247,11 @@ def _test_of(column: str, field: SourceField) -> str | None:
             f"OR length({column}) > {len('2020-01-01T00:00:00.000Z')})"
         )
     return None
+
+
+def _is_other_than(kind: str, column: str) -> str:
+    # Most values need one comparison. NOT IN ('integer', 'null') needs more steps for each.
+    return f"(typeof({column}) <> '{kind}' AND {column} IS NOT NULL)"
 
 
 def _is_float32(value: float | None) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from geo_platform.contracts.vector import FieldOrigin
+from geo_platform.source.recognise.sqlite import opened_geopackage
 from tests.support.cases import CASES
 from tests.unit.vector.harness import Platform
 
@@ -155,3 +156,10 @@ def test_rows_of_a_view_keep_their_order(platform: Platform, tmp_path: Path) -> 
     rows = platform.table(loaded).select(["k", "c"]).to_pylist()
     wanted = [{"k": 11, "c": "3"}, {"k": 12, "c": "n/a"}, {"k": 13, "c": "7"}]
     assert sorted(rows, key=str) == sorted(wanted, key=str)
+
+
+def test_the_file_is_never_mapped_into_memory(tmp_path: Path) -> None:
+    path = layer(tmp_path / "mapped.gpkg", "TEXT", ["x" * 1000] * 1000)
+    with opened_geopackage(path, path.name) as database:
+        assert database.execute("SELECT count(*), max(c) FROM t").fetchone() == (1000, "x" * 1000)
+        assert path.name not in Path("/proc/self/maps").read_text()
