@@ -54,6 +54,8 @@ _UNSUPPORTED_CODES = [code for code in OGC_NAMES if code > 7 and code not in CUR
 _COLLECTION_TYPE_ID = 7
 # A quarter of the equator.
 _WIDE_M = 1e7
+# Of xmin, ymin, xmax, ymax. Shape (4, 1).
+_LARGEST_DEGREES = np.array([[MAX_LONGITUDE], [90 + DEGREE_TOLERANCE]] * 2)
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,10 @@ def _check_family(
 def _extent(bounds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if not len(bounds):
         return np.full(4, np.nan)
-    return np.concatenate([bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)])
+    # By column: NumPy takes ten times as long for the least value along the axis of the rows.
+    return np.array(
+        [*(bounds[:, side].min() for side in (0, 1)), *(bounds[:, side].max() for side in (2, 3))]
+    )
 
 
 def _check_coordinates(
@@ -228,18 +233,17 @@ def _check_coordinates(
 ) -> npt.NDArray[np.float64]:
     """Reject rows with impossible coordinates. Return the bounds of every row."""
     bounds = np.asarray(shapely.bounds(geometries), dtype=np.float64)
+    # Shape (4, rows): NumPy combines four long rows faster than many short ones.
+    sides = np.ascontiguousarray(bounds.T)
     checks.reject(
-        np.asarray(~np.isfinite(bounds).all(axis=1)),
+        np.asarray(~np.isfinite(sides).all(axis=0)),
         "COORDINATES_NOT_FINITE",
         "a coordinate is not a finite number",
     )
     per_unit = _degrees_per_unit(plan.source_crs.wkt)
     if per_unit is not None:
         with np.errstate(invalid="ignore"):
-            degrees = np.abs(bounds * per_unit)
-            outside = (degrees[:, [1, 3]] > 90 + DEGREE_TOLERANCE).any(axis=1) | (
-                degrees[:, [0, 2]] > MAX_LONGITUDE
-            ).any(axis=1)
+            outside = (np.abs(sides * per_unit) > _LARGEST_DEGREES).any(axis=0)
         checks.reject(
             np.asarray(outside),
             "COORDINATES_IMPLAUSIBLE",
