@@ -209,6 +209,7 @@ def item_metadata(published: ItemPublished) -> Metadata:
             "published_by_run": each.run_id,
             "was_unchanged": each.was_unchanged,
             "outputs": list(each.outputs),
+            "file_assets": list(each.file_assets),
         }
         for each in published_items
     ]
@@ -221,6 +222,7 @@ def item_metadata(published: ItemPublished) -> Metadata:
         "replaced_version": published.replaced_version or "none",
         "was_unchanged": published.are_all_unchanged,
         "outputs": [output for each in published_items for output in each.outputs],
+        "file_assets": list(published.file_assets),
         **({"items": items} if published.other_items else {}),
     }
 

@@ -319,4 +319,5 @@ def published_message(
         outputs=tuple(asset["href"] for asset in item["assets"].values()),
         was_unchanged=was_unchanged,
         fingerprint=properties[ITEM_FINGERPRINT],
+        file_assets=tuple(name for name, asset in item["assets"].items() if ASSET_KEY in asset),
     )

@@ -15,7 +15,7 @@ from geo_platform.contracts.stored import Content, upgrades
 class ItemPublished(Message):
     """The item is published in the catalog, or the items if the source has several."""
 
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     collection: str
     item_id: str
@@ -30,6 +30,9 @@ class ItemPublished(Message):
         description="the same source and options were published before; nothing was done"
     )
     fingerprint: str
+    file_assets: tuple[str, ...] = Field(
+        default=(), description="names of the assets that are files, which can be downloaded"
+    )
     other_items: tuple["ItemPublished", ...] = Field(
         default=(), description="the items of the further layers, if all layers are taken"
     )
@@ -43,6 +46,12 @@ class ItemPublished(Message):
 @upgrades(ItemPublished, from_version=1)
 def _with_one_item(content: Content) -> Content:
     # Version 1 supported one item for each request.
+    return content
+
+
+@upgrades(ItemPublished, from_version=2)
+def _without_names_of_files(content: Content) -> Content:
+    # Version 2 did not name the assets: no addresses of downloads are known for it.
     return content
 
 

@@ -4,7 +4,7 @@ An asset is downloaded as it is stored. Its entity tag has the version of the it
 the object, so that parts of two contents are never joined, and so that a client that has the
 published version is answered without the store.
 
-Called by `api/serving/downloads.py`.
+Called by `api/jobs/responses.py`, `api/serving/downloads.py` and `cli/commands/browse.py`.
 """
 
 import re

@@ -1,5 +1,6 @@
 """Download the files of published items, as browsers, curl and GDAL do, on each profile."""
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from geo_platform.ports import ASSET_SCHEMA, ASSET_TABLE, SILVER
+from geo_platform.settings import Profile
 from tests.support.gdal_commands import assert_gdal_reads, gdal
 from tests.support.production import ProfileUnderTest
 from tests.support.reading import ReadingApi, reading_api, write_cog
@@ -94,6 +96,40 @@ def test_a_conditional_request_is_answered_by_version(api: ReadingApi, source: P
         part = api.ask(DATA, headers={"Range": "bytes=0-1", "If-Range": value})
         assert part.status_code == status
         assert len(part.content) == (2 if status == 206 else source.stat().st_size)
+
+
+def test_an_unchanged_file_costs_no_access_to_the_store(
+    api: ReadingApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = api.ask(DATA).headers["etag"]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the store was asked")
+
+    for name in ("stat", "open", "read_bytes", "local_path"):
+        monkeypatch.setattr(api.services.objects, name, refuse)
+    assert api.ask(DATA, headers={"If-None-Match": tag}).status_code == 304
+    assert api.ask(DATA, "HEAD", headers={"If-None-Match": f"W/{tag}"}).status_code == 304
+
+
+def test_a_large_file_is_sent_in_bounded_memory(tmp_path: Path) -> None:
+    size = 400 * 1024**2
+    with (tmp_path / "large.tif").open("wb") as file:
+        file.seek(size - 4)
+        file.write(b"last")
+    with reading_api(tmp_path, ProfileUnderTest(Profile.embedded, {})) as one:
+        one.publish_file(tmp_path / "large.tif", "dem")
+        received, end = 0, b""
+        tracemalloc.start()
+        with httpx.stream(
+            "GET", f"{one.address}{DATA}", headers={"X-Api-Key": one.key}, trust_env=False
+        ) as answer:
+            for part in answer.iter_raw():
+                received, end = received + len(part), part[-4:]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (received, end) == (size, b"last")
+    assert peak < 32 * 1024**2, peak
 
 
 def test_an_address_with_a_version_is_for_ever_and_never_another_version(

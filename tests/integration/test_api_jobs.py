@@ -151,6 +151,12 @@ def test_a_client_of_the_old_system_drives_a_raster_job_to_completion(worked: Wo
     assert raster["resultData"]["item_id"] == "dem"
     assert raster["resultData"]["published_by_run"] == raster["runId"]
     assert any(href.endswith("dem.tif") for href in raster["resultData"]["outputs"])
+    downloads = raster["resultData"]["downloads"]
+    assert set(downloads) == {"data", "thumbnail", "preview"}
+    assert downloads["data"].startswith(f"{worked.stack.address}/stac/collections/rasters/items/")
+    path = downloads["data"].removeprefix(worked.stack.address)
+    sent = worked.stack.ask("GET", path, "reader")
+    assert (sent.status_code, sent.headers["content-type"].partition(";")[0]) == (200, "image/tiff")
     assert worked.stack.services.catalog.item("rasters", "dem") is not None
 
 
@@ -216,6 +222,7 @@ def test_a_platform_api_request_ends_with_the_location_of_its_data(worked: Worke
         "swiss_wells_v1",
     )
     assert status["data_access"]["outputs"]
+    assert status["data_access"]["downloads"] == list(status["job_result"]["downloads"].values())
     assert client.follow(f"/api/platform/status/{worked.request_id}") == status
 
 

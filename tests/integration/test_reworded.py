@@ -144,7 +144,7 @@ def server_sent_events(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
 
         with pytest.MonkeyPatch.context() as patched:
             status = SimpleNamespace(model_dump=lambda **_: {})
-            patched.setattr(api_progress, "status_of_job", lambda _: status)
+            patched.setattr(api_progress, "status_of_job", lambda *_: status)
             blocks = asyncio.run(lines())
     told = [
         dict(line.split(": ", 1) for line in block.splitlines() if ": " in line[1:])

@@ -43,12 +43,16 @@ class JobQuery:
     limit: int
 
 
-def jobs_page(services: Services, principal: Principal, query: JobQuery, *, cursor: str) -> JobPage:
+def jobs_page(
+    services: Services, principal: Principal, query: JobQuery, *, cursor: str, base_url: str = ""
+) -> JobPage:
     """Return the page after `cursor`; an empty cursor means the first page.
+
+    `base_url` is the URL of the HTTP API, for the addresses of files.
 
     Raises StoreUnavailable, StoreDenied: Dagster or the store does not answer or refuses access.
     """
-    reader = _PageReader(services, principal, query)
+    reader = _PageReader(services, principal, query, base_url)
     job_id, separator, newest = cursor.rpartition(".")
     if (cursor and not separator) or query.state not in (None, JobState.queued):
         return reader.with_run(cursor)
@@ -66,7 +70,10 @@ def jobs_page(services: Services, principal: Principal, query: JobQuery, *, curs
 class _PageReader:
     """Reads one page of jobs."""
 
-    def __init__(self, services: Services, principal: Principal, query: JobQuery) -> None:
+    def __init__(
+        self, services: Services, principal: Principal, query: JobQuery, base_url: str
+    ) -> None:
+        self._base_url = base_url
         self._services = services
         self._principal = principal
         self._query = query
@@ -100,7 +107,7 @@ class _PageReader:
             after = job_id
             job = self._services.intake.visible(job_id, self._principal)
             if job is not None and self._query.job_type in ("", job.job_type):
-                status = status_of_job(self._services.intake.snapshot(job))
+                status = status_of_job(self._services.intake.snapshot(job), self._base_url)
                 jobs += [status] if self._has_wanted_state(status) else []
         if not jobs:
             return self.with_run(before) if newest else JobPage(jobs=[], nextCursor=None)
@@ -147,7 +154,7 @@ class _PageReader:
         ):
             return None
         log = self._services.dagster.all_events(run.run_id) if run.status == "FAILURE" else ()
-        return status_of_job(snapshot_of(job, run, error_of(log), refused_in(log)))
+        return status_of_job(snapshot_of(job, run, error_of(log), refused_in(log)), self._base_url)
 
 
 def _attempt_of(run: RunFound) -> Attempt:

@@ -18,8 +18,8 @@ from pydantic import Field
 from geo_platform.api.auth.authentication import Reader, Submitter, check_container, check_dataset
 from geo_platform.api.jobs.data_request import DataRequest, plan_request
 from geo_platform.api.jobs.intake import Accepted
-from geo_platform.api.jobs.responses import ResponseModel, State
-from geo_platform.api.jobs.routes import caller_of
+from geo_platform.api.jobs.responses import ResponseModel, State, with_downloads
+from geo_platform.api.jobs.routes import base_url_of, caller_of
 from geo_platform.api.jobs.state import JobSnapshot
 from geo_platform.api.jobs.submissions import IdempotencyKey, idempotent_response
 from geo_platform.api.problems import problem_responses
@@ -53,6 +53,10 @@ class DataAccess(ResponseModel):
     item_id: str | None = Field(None, examples=["flood-2026_elevation_v1.0"])
     item: str | None = Field(None, description="href of the STAC item.")
     outputs: list[str]
+    downloads: list[str] = Field(
+        description="Addresses of the files, for a client with a key that may read the item.",
+        examples=[["https://geo.example.org/stac/collections/rasters/items/dem/assets/data"]],
+    )
     table: str | None = Field(None, examples=["geo.flood_2026_wells_v1"])
 
 
@@ -147,7 +151,9 @@ def platform_routes(services: Services) -> APIRouter:
         "/status/{request_id}", response_model=DataStatus, responses=problem_responses(404, 422)
     )
     def get_data_status(
-        request_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], principal: Reader
+        request_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
+        request: Request,
+        principal: Reader,
     ) -> DataStatus:
         """Return the status of a request, where its result is, and the outcome of each file."""
         record = services.submissions.request(request_id)
@@ -156,7 +162,8 @@ def platform_routes(services: Services) -> APIRouter:
                 f"There is no request {request_id!r}.",
                 remedy="The response to POST /api/platform/submit has the request_id.",
             )
-        return _status(record, services.intake.status(record.job_id, principal))
+        snapshot = services.intake.status(record.job_id, principal)
+        return _status(record, snapshot, base_url_of(request, services))
 
     return router
 
@@ -201,9 +208,10 @@ def _accepted(record: DataRequested, accepted: Accepted) -> DataAccepted:
     )
 
 
-def _status(record: DataRequested, snapshot: JobSnapshot) -> DataStatus:
-    result = dict(snapshot.result) if snapshot.result is not None else None
-    files = [_file(each) for each in snapshot.files or [_only_file(record, snapshot)]]
+def _status(record: DataRequested, snapshot: JobSnapshot, base_url: str) -> DataStatus:
+    result = with_downloads(snapshot.result, base_url) if snapshot.result is not None else None
+    outcomes = snapshot.files or [_only_file(record, snapshot)]
+    files = [_file(with_downloads(each, base_url)) for each in outcomes]
     return DataStatus(
         success=snapshot.error is None,
         request_id=record.request_id,
@@ -254,6 +262,7 @@ def _access(outcome: Mapping[str, Any]) -> DataAccess:
     if outcome.get("items"):
         return DataAccess(
             outputs=outcome.get("outputs") or [],
+            downloads=[url for item in outcome["items"] for url in _downloads(item)],
             collection=outcome.get("collection"),
             item_id=None,
             item=None,
@@ -261,8 +270,13 @@ def _access(outcome: Mapping[str, Any]) -> DataAccess:
         )
     return DataAccess(
         outputs=outcome.get("outputs") or [],
+        downloads=_downloads(outcome),
         **{name: outcome.get(name) for name in ("collection", "item_id", "item", "table")},
     )
+
+
+def _downloads(outcome: Mapping[str, Any]) -> list[str]:
+    return list(outcome.get("downloads", {}).values())
 
 
 def _access_of_all(accesses: Sequence[DataAccess]) -> DataAccess | None:
@@ -270,6 +284,7 @@ def _access_of_all(accesses: Sequence[DataAccess]) -> DataAccess | None:
         return accesses[0] if accesses else None
     return DataAccess(
         outputs=[href for access in accesses for href in access.outputs],
+        downloads=[url for access in accesses for url in access.downloads],
         collection=None,
         item_id=None,
         item=None,

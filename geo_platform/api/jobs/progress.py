@@ -31,8 +31,12 @@ POLL_S = 0.5
 _KEEPALIVE_S = 15.0
 
 
-async def progress(services: Services, job: JobSubmitted, last_event_id: str) -> AsyncIterator[str]:
+async def progress(
+    services: Services, job: JobSubmitted, last_event_id: str, base_url: str = ""
+) -> AsyncIterator[str]:
     """Yield the events of a job after the event `last_event_id`, until the job has ended.
+
+    `base_url` is the URL of the HTTP API, for the addresses of files.
 
     While Dagster is unavailable, only comments are sent; no event is lost.
     """
@@ -61,9 +65,8 @@ async def progress(services: Services, job: JobSubmitted, last_event_id: str) ->
                     {**event.document(), "run_id": run_id},
                 )
         if not snapshot.state.is_active:
-            yield _event(
-                f"{run_id}{ENDED_ID}", "end", status_of_job(snapshot).model_dump(mode="json")
-            )
+            status = status_of_job(snapshot, base_url)
+            yield _event(f"{run_id}{ENDED_ID}", "end", status.model_dump(mode="json"))
             return
         if time.monotonic() - last_sent_at > _KEEPALIVE_S:
             last_sent_at = time.monotonic()

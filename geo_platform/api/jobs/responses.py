@@ -7,6 +7,7 @@ Used by `api/jobs` and `api`.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from geo_platform.api.jobs.intake import Accepted
 from geo_platform.api.jobs.state import JobSnapshot
 from geo_platform.chains.raster import RASTER
+from geo_platform.serving.downloads import download_path
 from geo_platform.trace.timeline import as_text
 
 _JOB_ID = "3b1f0c9ad2f7e6518a4c0d9be1f2a3c4d5e6f708192a3b4c5d6e7f8091a2b3c4"
@@ -28,6 +30,9 @@ _RESULT = {
     "published_at_utc": "2026-11-24T10:15:03+00:00",
     "published_by_run": _RUN_ID,
     "was_unchanged": False,
+    "downloads": {
+        "analysis": "https://geo.example.org/stac/collections/rasters/items/dem/assets/analysis"
+    },
 }
 State = Literal["queued", "processing", "completed", "failed", "completed_with_errors"]
 
@@ -117,7 +122,10 @@ class JobStatus(ResponseModel):
     createdAt: str = Field(examples=["2026-11-24T10:15:00.000Z"])  # noqa: N815
     updatedAt: str = Field(examples=["2026-11-24T10:15:03.500Z"])  # noqa: N815
     resultData: dict[str, Any] | None = Field(  # noqa: N815
-        None, description="Set once the job is completed.", examples=[_RESULT]
+        None,
+        description="Set once the job is completed. `downloads` are the addresses of the files, by "
+        "the name of the asset.",
+        examples=[_RESULT],
     )
     errorDetails: ErrorDetails | None = Field(None, description="Set once the job failed.")  # noqa: N815
     runId: str | None = Field(  # noqa: N815
@@ -149,8 +157,28 @@ class TraceAnswer(ResponseModel):
     unreached: list[dict[str, Any]]
 
 
-def submit_response(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
-    """Return the response to a submission."""
+def with_downloads(outcome: Mapping[str, Any], base_url: str) -> dict[str, Any]:
+    """Return the result of a job or of one of its files, with the address of each file.
+
+    `downloads` has the addresses by the name of the asset, for each item by itself if there are
+    several. `base_url` is the URL of the HTTP API without a final slash.
+    """
+    result = dict(outcome)
+    names = result.pop("file_assets", None) or []
+    if result.get("items"):
+        result["items"] = [with_downloads(item, base_url) for item in result["items"]]
+    elif names:
+        place = result["collection"], result["item_id"]
+        result["downloads"] = {name: base_url + download_path(*place, name) for name in names}
+    if "files" in result:
+        result["files"] = [with_downloads(file, base_url) for file in result["files"]]
+    return result
+
+
+def submit_response(
+    accepted: Accepted, base_url: str = ""
+) -> JobCreated | JobUnderWay | JobAlreadyDone:
+    """Return the response to a submission. `base_url` is as in `with_downloads`."""
     job, snapshot = accepted.job, accepted.snapshot
     common: dict[str, Any] = {
         "job_id": job.job_id,
@@ -175,15 +203,15 @@ def submit_response(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlready
         status="already_completed",
         message="The same job was done before.",
         idempotent=True,
-        result_data=dict(snapshot.result or {}),
+        result_data=with_downloads(snapshot.result or {}, base_url),
         created_at=as_text(job.asked.asked_at_utc),
         completed_at=as_text(snapshot.completed_at_utc) if snapshot.completed_at_utc else None,
         **common,
     )
 
 
-def status_of_job(snapshot: JobSnapshot) -> JobStatus:
-    """Return the status of a job as a response."""
+def status_of_job(snapshot: JobSnapshot, base_url: str = "") -> JobStatus:
+    """Return the status of a job as a response. `base_url` is as in `with_downloads`."""
     job = snapshot.job
     return JobStatus(
         jobId=job.job_id,
@@ -195,7 +223,9 @@ def status_of_job(snapshot: JobSnapshot) -> JobStatus:
         stageResults={number: dict(result) for number, result in snapshot.stage_results.items()},
         createdAt=as_text(job.asked.asked_at_utc),
         updatedAt=as_text(snapshot.updated_at_utc),
-        resultData=dict(snapshot.result) if snapshot.result is not None else None,
+        resultData=with_downloads(snapshot.result, base_url)
+        if snapshot.result is not None
+        else None,
         errorDetails=ErrorDetails(**snapshot.error) if snapshot.error is not None else None,
         runId=snapshot.run.run_id if snapshot.run is not None else None,
         attempt=job.asked.attempt,

@@ -62,6 +62,11 @@ def caller_of(principal: Principal, request: Request) -> Caller:
     return Caller(principal, request_id_of(request), client_ids_of_request(request))
 
 
+def base_url_of(request: Request, services: Services) -> str:
+    """Return the URL at which the client reaches the HTTP API, without a final slash."""
+    return (services.settings.api_url or str(request.base_url)).rstrip("/")
+
+
 def _add_submitting(router: APIRouter, services: Services) -> None:
     intake = services.intake
     for job_type, body in BODIES.items():
@@ -92,7 +97,8 @@ def _add_submitting(router: APIRouter, services: Services) -> None:
 
         What the run has published stays published.
         """
-        return status_of_job(intake.cancel(job_id, caller_of(principal, request)))
+        snapshot = intake.cancel(job_id, caller_of(principal, request))
+        return status_of_job(snapshot, base_url_of(request, services))
 
 
 def _add_submit(router: APIRouter, services: Services, job_type: str, body: type[JobBody]) -> None:
@@ -121,7 +127,8 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
             answer = submit_response(
                 services.intake.submit(
                     job_request_of(job_type, parameters), parameters, caller_of(principal, request)
-                )
+                ),
+                base_url_of(request, services),
             )
             services.metrics.submitted(job_type, answer.status)
             return 200, answer  # type: ignore[return-value]  # one of the three models
@@ -140,12 +147,13 @@ def _add_reading(router: APIRouter, services: Services) -> None:
     @router.get(
         "/status/{job_id}", response_model=JobStatus, responses=problem_responses(*_READ_PROBLEMS)
     )
-    def get_job_status(job_id: JobId, principal: Reader) -> JobStatus:
+    def get_job_status(job_id: JobId, request: Request, principal: Reader) -> JobStatus:
         """Return the status of a job. It is read from Dagster."""
-        return status_of_job(intake.status(job_id, principal))
+        return status_of_job(intake.status(job_id, principal), base_url_of(request, services))
 
     @router.get("", response_model=JobPage, responses=problem_responses(422))
     def list_jobs(
+        request: Request,
         principal: Reader,
         type: Annotated[
             str | None, Query(pattern=f"^({'|'.join(STAGES)})$", description="Jobs of one type.")
@@ -160,7 +168,11 @@ def _add_reading(router: APIRouter, services: Services) -> None:
     ) -> JobPage:
         """List jobs: first the jobs that wait to be launched, then all others, newest first."""
         return jobs_page(
-            services, principal, JobQuery(type or "", state, limit), cursor=cursor or ""
+            services,
+            principal,
+            JobQuery(type or "", state, limit),
+            cursor=cursor or "",
+            base_url=base_url_of(request, services),
         )
 
 
@@ -182,6 +194,7 @@ def _add_following(router: APIRouter, services: Services) -> None:
     )
     def follow_job(
         job_id: JobId,
+        request: Request,
         principal: Reader,
         last_event_id: Annotated[
             str | None, Header(max_length=200, description="Resume after this event.")
@@ -200,7 +213,8 @@ def _add_following(router: APIRouter, services: Services) -> None:
             # Otherwise a browser's EventSource would reconnect for ever.
             return Response(status_code=204)
         return StreamingResponse(
-            progress(services, snapshot.job, last_event_id or ""), media_type="text/event-stream"
+            progress(services, snapshot.job, last_event_id or "", base_url_of(request, services)),
+            media_type="text/event-stream",
         )
 
     @router.get(

@@ -202,6 +202,7 @@ def result_of(materializations: Sequence[Materialized]) -> dict[str, Any]:
             result |= {
                 "item": metadata.get("item"),
                 "outputs": metadata.get("outputs", []),
+                "file_assets": metadata.get("file_assets", []),
                 **{name: metadata.get(name) for name in names},
                 # Only if all layers of a source were taken: one entry for each item.
                 **{name: metadata[name] for name in ("items",) if name in metadata},

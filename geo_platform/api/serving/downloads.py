@@ -80,7 +80,8 @@ _HEADERS = {
         "Content-Disposition": "The name to save the file under.",
     }.items()
 }
-_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+# Clients are generated from this type; the response has the type of the asset.
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": _BYTES, "headers": _HEADERS},
     206: {"description": "The range of the header Range.", "content": _BYTES, "headers": _HEADERS},

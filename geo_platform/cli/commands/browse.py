@@ -18,6 +18,7 @@ from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
 from geo_platform.errors import CatalogRejected
 from geo_platform.ports import Catalog
+from geo_platform.serving.downloads import download_paths
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 def show_item(application: Application, item: str, as_json: bool) -> None:
     """Show one published item.
 
-    ITEM is its id, or collection/id if several collections have that id.
+    ITEM is its id, or collection/id if several collections have that id. If GEO_PLATFORM_API_URL is
+    set, the addresses at which the HTTP API sends its files are shown too.
     """
     collection, _, item_id = item.rpartition("/")
     entries = [
@@ -143,8 +145,12 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
     for name, value in sorted(document["properties"].items()):
         if not isinstance(value, dict | list):
             console.print(Text(f"  {name}: {printable(str(value))}"), soft_wrap=True)
+    paths = download_paths(entries[0].collection, entries[0].item_id, document["assets"])
+    api_url = (application.settings.api_url or "").rstrip("/")
     for name, asset in document["assets"].items():
         console.print(Text(f"  {name}: {printable(asset['href'])}"), soft_wrap=True)
+        if api_url and name in paths:
+            console.print(Text(f"    download: {api_url}{paths[name]}"), soft_wrap=True)
 
 
 @click.command("status")

@@ -8,6 +8,7 @@ import pytest
 
 from geo_platform.api.dagster.graphql import Materialized, RunFound, Step
 from geo_platform.api.jobs.dispatcher import launch_of
+from geo_platform.api.jobs.responses import with_downloads
 from geo_platform.api.jobs.state import JobState, newest_of, snapshot_of
 from geo_platform.api.jobs.types import STAGES, job_request_of
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
@@ -181,3 +182,25 @@ def test_a_greeting_has_no_partition() -> None:
         None,
         {"prepared_greeting": {"name": "world"}},
     )
+
+
+def test_each_file_of_a_result_has_an_address_also_among_several_items_and_files() -> None:
+    one = {"collection": "rasters", "item_id": "dem", "file_assets": ["data", "preview"]}
+    base, paths = "https://geo.example.org", "/stac/collections/rasters/items/dem/assets/"
+    named = {
+        "collection": "rasters",
+        "item_id": "dem",
+        "downloads": {name: f"{base}{paths}{name}" for name in ("data", "preview")},
+    }
+    assert with_downloads(one, base) == named
+    assert with_downloads({**one, "items": [one]}, base)["items"] == [named]
+    assert "downloads" not in with_downloads({**one, "items": [one]}, base)
+    assert with_downloads({"files": [one, {"status": "failed"}]}, base)["files"] == [
+        named,
+        {"status": "failed"},
+    ]
+    # A result from before files were named.
+    assert with_downloads({"collection": "rasters", "item_id": "dem"}, base) == {
+        "collection": "rasters",
+        "item_id": "dem",
+    }

@@ -8,7 +8,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from geo_platform.cli.main import main
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE
+from geo_platform.ports import (
+    ASSET_CONTAINER,
+    ASSET_KEY,
+    ASSET_TABLE,
+    ITEM_FINGERPRINT,
+    ITEM_RUN_ID,
+    ITEM_SOURCE,
+)
 from geo_platform.storage.local.stac_files import StacFiles
 
 LONG = "a-name-as-long-as-those-of-satellite-scenes-are-" * 3
@@ -80,6 +87,23 @@ def test_an_id_in_two_collections_needs_its_collection(home: Path) -> None:
 
 def test_text_of_an_item_cannot_move_the_cursor(home: Path) -> None:
     assert "\x1b" not in _run(home, "show", "rasters/scene").stdout
+
+
+def test_the_address_of_a_file_is_shown_beside_the_store_s_if_the_api_has_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = _item("rasters", "stored")
+    item["assets"]["data"] |= {ASSET_CONTAINER: "silver", ASSET_KEY: "data.tif"}
+    item["assets"]["table"] = {"href": "postgresql://host/db", ASSET_TABLE: "roads"}
+    StacFiles(home).publish(_collection("rasters"), item, replaces=None)
+    assert "download" not in _run(home, "show", "stored").stdout
+    monkeypatch.setenv("GEO_PLATFORM_API_URL", "https://geo.example.org/")
+    shown = _run(home, "show", "stored").stdout.splitlines()
+    assert shown[-3:] == [
+        "  data: file:///data.tif",
+        "    download: https://geo.example.org/stac/collections/rasters/items/stored/assets/data",
+        "  table: postgresql://host/db",
+    ]
 
 
 def test_a_missing_item_is_reported_with_the_command_that_helps(home: Path) -> None:
