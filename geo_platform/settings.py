@@ -198,6 +198,15 @@ class Settings(BaseSettings):
         le=256,
         description="Pictures that one process draws at the same time. Default: two per CPU.",
     )
+    search_seconds: float = Field(
+        10, gt=0, description="Seconds that a search of the STAC API may take."
+    )
+    search_connections: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="Connections to the database of each process, for searches of the STAC API.",
+    )
     dagster_url: str = Field(
         "http://127.0.0.1:3000",
         description="URL of Dagster's webserver, with its path prefix if it has one.",

@@ -28,6 +28,7 @@ from geo_platform.api.serving.downloads import download_routes
 from geo_platform.api.serving.features import feature_routes
 from geo_platform.api.serving.freshness import answer_unchanged
 from geo_platform.api.serving.raster import raster_routes
+from geo_platform.api.serving.stac import stac_routes
 from geo_platform.settings import Settings
 
 
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         job_routes(services),
         platform_routes(services),
         upload_routes(settings, services.objects),
+        stac_routes(services),
         health_routes(services),
         download_routes(services),
         feature_routes(services),

@@ -26,6 +26,7 @@ _TAGS = {
     "downloads": "Download the files of published items.",
     "features": "Rows of published vector items, and vector tiles.",
     "pictures": "Tiles and pictures of published rasters, and the values under them.",
+    "search": "Find published items and collections: STAC API 1.1.",
     "health": "Health and metrics.",
 }
 _EVERY_ROUTE_STATUSES, _SECURED_STATUSES, _BODY_STATUSES = (429, 500), (401, 403, 503), (400, 413)

@@ -245,9 +245,7 @@ def answer_with_problems(app: FastAPI) -> None:
         return problem_response(platform, request)
 
     async def invalid_parameters(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(
-            ParametersInvalid(_faults_of(error) or [("body", "is not valid")]), request
-        )
+        return problem_response(parameters_invalid(error), request)
 
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         return (
@@ -260,6 +258,11 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid_parameters)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, platform_error)
+
+
+def parameters_invalid(error: Exception) -> ParametersInvalid:
+    """Return the error of a request whose parameters FastAPI refused."""
+    return ParametersInvalid(_faults_of(error) or [("body", "is not valid")])
 
 
 def _unexpected(request: Request, error: Exception) -> PlatformError:

@@ -25,6 +25,7 @@ from geo_platform.errors import StoreUnavailable
 from geo_platform.serving.features.opened import FeatureReader
 from geo_platform.serving.public import PublicReading
 from geo_platform.serving.published import PublishedItems
+from geo_platform.serving.stac.stac_reader import StacReader, open_reader
 from geo_platform.settings import Profile
 from geo_platform.storage.stores import HomeStores
 from geo_platform.trace.sources import Reach, TraceStores
@@ -145,6 +146,11 @@ class Services(HomeStores):
             seconds=settings.features_seconds,
         )
 
+    @cached_property
+    def stac(self) -> StacReader:
+        """What finds published items."""
+        return open_reader(self.settings, self.catalog, self.published)
+
     def trace_stores(self) -> TraceStores:
         """Return the stores for one `trace` request. They record which of them did not respond."""
         return TraceStores(
@@ -160,8 +166,10 @@ class Services(HomeStores):
         self.dispatcher.start()
 
     def stop(self) -> None:
-        """Stop the dispatcher, and close the connections to Dagster and for features."""
+        """Stop the dispatcher, and close the connections to Dagster and for readers."""
         self.dispatcher.stop()
         self.dagster.close()
         if "features" in self.__dict__:
             self.features.close()
+        if "stac" in self.__dict__:
+            self.stac.close()

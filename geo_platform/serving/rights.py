@@ -1,6 +1,6 @@
 """Decide which published items a caller may read.
 
-Used by `api/serving`, `serving/features` and `serving`.
+Used by `api/serving`, `serving/features`, `serving/stac` and `serving`.
 """
 
 from collections.abc import Mapping

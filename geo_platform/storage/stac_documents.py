@@ -2,7 +2,7 @@
 
 `local/stac_layout.py` reads and writes documents as files, `postgres/pgstac_documents.py` as jsonb.
 
-Used by `serving`, `storage/local`, `storage/postgres` and `storage`.
+Used throughout the application.
 """
 
 import json

@@ -7,7 +7,7 @@ both principals and rights.
 
 Called by the routes of `api/serving`.
 
-Called by `downloads.py`, `features.py` and `freshness.py`.
+Used by `api/serving`.
 """
 
 from typing import Annotated

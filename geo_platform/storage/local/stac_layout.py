@@ -3,7 +3,7 @@
 Hrefs are relative in the files, so that the folder of the catalog can be moved. They are absolute
 in memory. `stac_files.py` decides the order of writes and holds the locks.
 
-Called by `stac_files.py` and `stac_versions.py`.
+Called by `serving/stac/file_search.py`, `stac_files.py` and `stac_versions.py`.
 """
 
 import json

@@ -5,7 +5,7 @@ Therefore such a float is written with a decimal point. jsonb sorts the members 
 length of their names, so that assets are sorted again after reading. pgSTAC drops members that are
 null, so that the paths of these members are stored beside the item.
 
-Called by `pgstac.py` and `pgstac_writes.py`.
+Called by `pgstac.py`, `pgstac_writes.py` and `serving/stac/database_search.py`.
 """
 
 import json

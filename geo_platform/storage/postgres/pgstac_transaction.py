@@ -8,7 +8,7 @@ that lock, all later readers wait too. Therefore it waits only 0.3 seconds. If i
 lock, the transaction is rolled back, and begins again after a pause, until the time limit of the
 caller (`patience_s`) has passed.
 
-Called by `pgstac.py` and `provenance.py`.
+Called by `pgstac.py`, `provenance.py` and `serving/stac/database_search.py`.
 """
 
 import time

@@ -1,0 +1,140 @@
+"""Write the links of items, collections and pages as addresses of this API.
+
+The catalog's documents have the addresses of the stores. A client of the API cannot open those, so
+the href of an asset that is an object becomes an address of the API; the store's own address stays
+in `alternate` (alternate assets extension).
+
+Called by `api/serving/stac.py` and `stac_reader.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY
+from geo_platform.serving.published import version_of
+from geo_platform.serving.stac.request import FieldPaths
+from geo_platform.storage.stac_documents import STRUCTURAL_RELATIONS
+
+ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
+GEOJSON, JSON, SCHEMA = "application/geo+json", "application/json", "application/schema+json"
+
+QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+SORTABLES = "http://www.opengis.net/def/rel/ogc/1.0/sortables"
+
+# The API writes these itself. It has no address for an earlier version of an item.
+_WRITTEN = STRUCTURAL_RELATIONS | {
+    "predecessor-version",
+    "successor-version",
+    "latest-version",
+}
+
+Document = dict[str, Any]
+
+
+class StacAddresses:
+    """The addresses below `root`, the absolute URL of the API's landing page."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+
+    def collection(self, collection: str) -> str:
+        return f"{self.root}/collections/{quote(collection, safe='')}"
+
+    def item(self, collection: str, item_id: str) -> str:
+        return f"{self.collection(collection)}/items/{quote(item_id, safe='')}"
+
+    def asset(self, collection: str, item_id: str, name: str, version: str) -> str:
+        return f"{self.item(collection, item_id)}/assets/{quote(name, safe='')}?v={version}"
+
+    def linked_item(self, item: Mapping[str, Any]) -> Document:
+        """Return the item with the addresses of the API."""
+        collection, item_id = str(item["collection"]), str(item["id"])
+        version = version_of(item)
+        assets: Document = {}
+        for name, asset in item["assets"].items():
+            if ASSET_CONTAINER in asset and ASSET_KEY in asset:
+                href = self.asset(collection, item_id, name, version)
+                stored = {"store": {"href": asset["href"], "title": "Address in the store"}}
+                asset = {**asset, "href": href, "alternate": stored}
+            assets[name] = asset
+        extensions = list(item.get("stac_extensions") or ())
+        if any("alternate" in asset for asset in assets.values()) and ALTERNATE not in extensions:
+            extensions.append(ALTERNATE)
+        parent = self.collection(collection)
+        return {
+            **item,
+            "stac_extensions": extensions,
+            "assets": assets,
+            "links": [
+                link("self", self.item(collection, item_id), GEOJSON),
+                link("parent", parent),
+                link("collection", parent),
+                link("root", self.root),
+                *other_links(item),
+            ],
+        }
+
+    def linked_collection(self, collection: Mapping[str, Any]) -> Document:
+        """Return the collection with the addresses of the API."""
+        own = self.collection(str(collection["id"]))
+        return {
+            **collection,
+            "links": [
+                link("self", own),
+                link("parent", self.root),
+                link("root", self.root),
+                link("items", f"{own}/items", GEOJSON),
+                link(QUERYABLES, f"{own}/queryables", SCHEMA),
+                *other_links(collection),
+            ],
+        }
+
+
+def link(relation: str, href: str, media_type: str = JSON, **more: Any) -> Document:
+    """Return a link."""
+    return {"rel": relation, "href": href, "type": media_type, **more}
+
+
+def other_links(document: Mapping[str, Any]) -> list[Document]:
+    """Return the links of a stored document that the API does not write itself."""
+    return [dict(each) for each in document.get("links", ()) if each["rel"] not in _WRITTEN]
+
+
+def with_fields(document: Document, fields: FieldPaths | None) -> Document:
+    """Return only the chosen fields of an item or a collection; its id and links always.
+
+    Source: https://github.com/stac-api-extensions/fields
+    """
+    if fields is None:
+        return document
+    chosen = document
+    if fields.include:
+        base = ("id", "collection", "type", "links")
+        paths = [*fields.include, *((name,) for name in base)]
+        chosen = _included(document, paths)
+    for path in fields.exclude:
+        if path not in (("id",), ("collection",)):
+            chosen = _excluded(chosen, path)
+    return chosen
+
+
+def _included(document: Mapping[str, Any], paths: Sequence[tuple[str, ...]]) -> Document:
+    chosen: Document = {}
+    for name, value in document.items():
+        rests = [path[1:] for path in paths if path[0] == name]
+        if any(not rest for rest in rests):
+            chosen[name] = value
+        elif rests and isinstance(value, Mapping):
+            chosen[name] = _included(value, rests)
+    return chosen
+
+
+def _excluded(document: Mapping[str, Any], path: tuple[str, ...]) -> Document:
+    first, rest = path[0], path[1:]
+    if not rest:
+        return {name: value for name, value in document.items() if name != first}
+    inner = document.get(first)
+    if not isinstance(inner, Mapping):
+        return dict(document)
+    return {**document, first: _excluded(inner, rest)}
