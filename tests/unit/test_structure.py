@@ -11,7 +11,7 @@ from tests.support.structure import (
     importers,
 )
 
-MOST_FILES = 370
+MOST_FILES = 400
 MOST_MODULES_OF_A_FOLDER = 20
 SMALL_LINES = 60
 
