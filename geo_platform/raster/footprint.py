@@ -141,7 +141,7 @@ def footprint_geojson(
     decimals = _decimals(bounds)
     degrees = _in_degrees(outline, transform, crs, decimals) if not _is_polar(bounds) else None
     if degrees is None or degrees.is_empty:
-        degrees = _from_cells(valid, transform, crs, bounds)
+        degrees = _from_cells(valid, transform, crs, bounds, (height, width))
     footprint = _rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals)
     if not (shape(footprint).is_valid and shape(footprint).area > 0):
         footprint = mapping(_split(_polygons(_bounding_box(bounds)), 0.0))
@@ -244,12 +244,17 @@ def _in_degrees(
 
 
 def _from_cells(
-    valid: NDArray[np.bool_], cells: Affine, crs: CRS, bounds: LonLatBounds
+    valid: NDArray[np.bool_],
+    cells: Affine,
+    crs: CRS,
+    bounds: LonLatBounds,
+    extent: tuple[float, float],
 ) -> BaseGeometry:
     """Return the cells of a grid in degrees over the bounds that hold valid data, as polygons.
 
     A cell in degrees holds data if one of nine points in it lies in a valid cell, or if it contains
-    the middle of a valid cell.
+    one of the points of a valid cell. These are the middle and, where there are few valid cells in
+    a direction, points so close that none of the cells in degrees is between two of them.
     """
     width = (bounds.east - bounds.west) % 360 or 360.0
     size = width / DEGREE_CELLS, (bounds.north - bounds.south) / DEGREE_CELLS
@@ -273,8 +278,7 @@ def _from_cells(
     for row in range(3):
         for col in range(3):
             holds |= hit[row : row + 2 * DEGREE_CELLS - 1 : 2, col : col + 2 * DEGREE_CELLS - 1 : 2]
-    middles = np.argwhere(valid).astype(np.float64) + 0.5
-    lon, lat = on_earth(crs)(*to_crs(cells, middles[:, 1], middles[:, 0]))
+    lon, lat = on_earth(crs)(*to_crs(cells, *_points_of_cells(valid, extent)))
     finite = np.isfinite(lon) & np.isfinite(lat)
     right = ((lon[finite] - bounds.west) % 360 / size[0]).astype(np.intp)
     down = ((bounds.north - lat[finite]) / size[1]).astype(np.intp)
@@ -286,6 +290,19 @@ def _from_cells(
     return transform_coordinates(
         outline, lambda points: np.column_stack(to_crs(grid, points[:, 0], points[:, 1]))
     )
+
+
+def _points_of_cells(
+    valid: NDArray[np.bool_], extent: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (cols, rows) of points in the valid cells, in units of cells and within the extent."""
+    parts = [max(2 * DEGREE_CELLS // length, 1) for length in valid.shape]
+    found = np.nonzero(valid.repeat(parts[0], axis=0).repeat(parts[1], axis=1))
+    rows, cols = (
+        np.minimum((places + 0.5) / part, end)
+        for places, part, end in zip(found, parts, extent, strict=True)
+    )
+    return cols, rows
 
 
 def _ring(placing: Placing, cells: Affine, ring: Any) -> tuple[NDArray[np.float64], float] | None:

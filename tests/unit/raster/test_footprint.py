@@ -55,6 +55,17 @@ def test_a_pixel_where_the_ring_of_an_outline_begins_is_covered() -> None:
     assert_covers(valid, transform, crs, 1e-6)
 
 
+def test_cells_from_pole_to_pole_are_covered() -> None:
+    crs, transform = CRS(4326), Affine(1.2, 0, -180, 0, -360, 90)
+    valid = np.arange(300)[None, :] % 17 == 0
+    bounds = lonlat_bounds(transform @ Affine.scale(1, 0.5), GridShape(rows=1, cols=300), crs)
+    assert bounds is not None
+    found = shape(json.loads(footprint_geojson(valid, transform, crs, bounds, (0.5, 300.0))))
+    lon = -180 + 1.2 * (np.nonzero(valid)[1] + 0.5)
+    for lat in (-80, -45, 0, 30, 80):
+        assert contains_xy(found, lon, np.full_like(lon, lat)).all()
+
+
 def test_a_disc_and_a_map_of_the_world_are_covered_closely() -> None:
     crs, side = CRS(GEOS), 40_000.0
     transform = Affine(side, 0, -5_434_000, 0, -side, 5_434_000)
