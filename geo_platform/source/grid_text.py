@@ -25,6 +25,9 @@ _MAX_HEADER_LINES = 10
 _FRACTION = re.compile(rb"[.,eE]")
 _LONG_INTEGER = re.compile(rb"(?<![\d.,eE])[-+]?\d{10,}(?![\d.,eE])")
 _LONG_NUMBER = re.compile(rb"[-+]?\d[\d.,]{7,}(?:[eE][-+]?\d+)?")
+# With an exponent that may be beyond those of a float of 32 bits.
+_FAR_NUMBER = re.compile(rb"[-+]?\d[\d.,]*[eE][-+]?0*(?:3[789]|[4-9]\d|\d{3,})(?!\d)")
+_FLOAT32 = np.finfo(np.float32)
 _NAN = re.compile(rb"nan", re.IGNORECASE)
 _INT32 = range(-(2**31), 2**31)
 
@@ -33,7 +36,7 @@ def grid_driver_options(grid: IO[bytes]) -> dict[str, str]:
     """Return GDAL's option for floats of 64 bits if its own choice would change a number.
 
     Whole numbers need them beyond 32 bits and beside NaN; fractions, if a float of 32 bits, printed
-    with as many decimals, is another number.
+    with as many decimals, is another number, or if it cannot hold the exponent.
     """
     has_fraction = is_wide = is_lossy = False
     for chunk in _chunks(grid):
@@ -42,7 +45,11 @@ def grid_driver_options(grid: IO[bytes]) -> dict[str, str]:
             _NAN.search(chunk) is not None
             or any(int(number) not in _INT32 for number in _LONG_INTEGER.findall(chunk))
         )
-        is_lossy = is_lossy or _loses_digits(_LONG_NUMBER.findall(chunk))
+        is_lossy = (
+            is_lossy
+            or _loses_digits(_LONG_NUMBER.findall(chunk))
+            or any(map(_is_out_of_range, _FAR_NUMBER.findall(chunk)))
+        )
         if is_lossy and (is_wide or has_fraction):
             break
     needs_64_bits = is_lossy if has_fraction else is_wide
@@ -79,3 +86,11 @@ def _loses_digits(numbers: list[bytes]) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         change = np.abs(values - values.astype(np.float32).astype(np.float64))
     return bool((change >= 0.5 * 10.0 ** (exponents - decimals)).any())
+
+
+def _is_out_of_range(number: bytes) -> bool:
+    if number.count(b".") + number.count(b",") > 1:
+        return False
+    size = abs(float(number.replace(b",", b".")))
+    # As in GDAL, a little beyond the largest float of 32 bits is a rounded one.
+    return size > float(_FLOAT32.max) * (1 + 1e-6) or 0 < size < float(_FLOAT32.tiny)

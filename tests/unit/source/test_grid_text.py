@@ -38,6 +38,10 @@ def options(text: str, header: str = HEADER) -> dict[str, str]:
         ("1.23456789e-3", FLOAT64),
         ("1.000000e+10 2", {}),
         ("nan 1.5", {}),
+        ("1e300 2", FLOAT64),
+        ("2 -1E+39", FLOAT64),
+        ("1e-300 2", FLOAT64),
+        ("-3.4e38 1e-37 1e05 0e99", {}),
     ],
 )
 def test_the_type_holds_the_numbers(text: str, expected: dict[str, str]) -> None:
