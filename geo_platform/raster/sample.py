@@ -41,6 +41,8 @@ FETCHED_BYTES = 7 * 1024**2
 
 MINIMUM_WINDOWS = 9
 MAXIMUM_WINDOWS = 64
+# Larger values are divided by LARGE_UNIT, a power of two, before their figures are computed.
+LARGE, LARGE_UNIT = 2.0**480, 2.0**600
 # Above this, the number of distinct values is not reported.
 DISTINCT_LIMIT = 65_536
 
@@ -201,11 +203,14 @@ def statistics(sample: BandSample) -> BandStatistics | None:
         return None
     distinct = int(np.unique(values).size)
     wide = values.astype(np.float64, copy=False)
+    # Sums and squares of numbers near the end of float64 would be infinite.
+    unit = LARGE_UNIT if max(-wide.min(), wide.max()) > LARGE else 1.0
+    wide = wide / unit if unit > 1.0 else wide
     return BandStatistics(
         minimum=float(values.min()),
         maximum=float(values.max()),
-        mean=float(wide.mean()),
-        standard_deviation=float(wide.std()),
+        mean=float(wide.mean() * unit),
+        standard_deviation=float(wide.std() * unit),
         valid_percent=round(100.0 * values.size / sample.sampled_pixels, 3),
         distinct_values=distinct if distinct <= DISTINCT_LIMIT else None,
         sampled_pixels=sample.sampled_pixels,

@@ -1,6 +1,7 @@
 """Samples are spread over the whole extent, inside the grid, and bounded."""
 
 import numpy as np
+import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from geo_platform.grid import GridShape
 from geo_platform.raster.sample import (
     MAXIMUM_WINDOWS,
     MINIMUM_WINDOWS,
+    BandSample,
     all_windows,
     find_valid_windows,
     read_sample,
@@ -113,3 +115,12 @@ def test_infinite_values_count_as_invalid(write_raster: WriteRaster) -> None:
         )
     assert found is not None
     assert (found.minimum, found.maximum, found.valid_percent) == (1, 3, 50)
+
+
+@pytest.mark.parametrize("values", [[1e300, 5.0, -3.0], [1.7e308, 1.7e308, -1.7e308]])
+def test_figures_of_numbers_whose_squares_are_infinite(values: list[float]) -> None:
+    found = statistics(BandSample(np.array(values), 3))
+    assert found is not None
+    small = np.array(values) / 1e300
+    assert found.mean == pytest.approx(small.mean() * 1e300)
+    assert found.standard_deviation == pytest.approx(small.std() * 1e300)
