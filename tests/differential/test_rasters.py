@@ -1,0 +1,131 @@
+"""Publish generated raster files and compare with the generator and with Debian's GDAL."""
+
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from shapely import contains_xy
+from shapely.geometry import shape
+
+from geo_platform.contracts.raster import CogStored, RasterProfiled
+from geo_platform.errors import RasterEmpty
+from tests.differential.generated_rasters import Raster
+from tests.differential.raster_files import FORMATS, Drawn, header_by_gdal, read_by_gdal, write
+from tests.unit.raster.conftest import Chain
+
+_SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+# A tile of heights has 1201 x 1201 pixels, so there are few of them.
+_FORMS = [*[form for form in sorted(FORMATS) if form != ".hgt"] * 4, *[".tif"] * 12, ".hgt"]
+_FILES = st.sampled_from(_FORMS).flatmap(lambda form: FORMATS[form])
+
+
+@given(drawn=_FILES)
+@settings(_SETTINGS, max_examples=100, derandomize=True)
+def test_pixels_masks_and_places_of_100_files(drawn: Drawn) -> None:
+    check(drawn)
+
+
+@pytest.mark.slow
+@given(drawn=_FILES)
+@settings(_SETTINGS, max_examples=2000)
+def test_pixels_masks_and_places_of_2000_files(drawn: Drawn) -> None:
+    check(drawn)
+
+
+def check(drawn: Drawn) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "in"
+        source.mkdir()
+        written = write(drawn, source)
+        raster = written.raster
+        chain = Chain(folder / "chain")
+        valid = raster.valid()
+        if not valid[raster.data_bands].any():
+            with pytest.raises(RasterEmpty):
+                chain.profile(written.path, *written.sidecars, **written.options)
+            return
+        profiled = chain.profile(written.path, *written.sidecars, **written.options)
+        check_figures(profiled, raster, valid)
+        stored = chain.cogs(profiled)
+        cog = chain.file(stored)
+        if not profiled.georeference.placed_by_ground_control_points:
+            check_header(cog, raster)
+            check_pixels(cog, raster, valid)
+        check_footprint(stored, raster, valid)
+
+
+def check_figures(profiled: RasterProfiled, raster: Raster, valid: NDArray[np.bool_]) -> None:
+    for index in raster.data_bands:
+        figures = profiled.bands[index].statistics
+        values = raster.pixels[index][valid[index]].astype(np.float64)
+        values = values[np.isfinite(values)]
+        assert (figures is None) == (values.size == 0)
+        if figures is not None:
+            assert (figures.minimum, figures.maximum) == (values.min(), values.max())
+            largest = np.abs(values).max()
+            mean = (values / (largest or 1)).mean() * largest
+            assert figures.mean == pytest.approx(mean, abs=1e-9 * largest), (figures.mean, mean)
+            assert math.isfinite(figures.standard_deviation)
+            share = 100 * values.size / valid[index].size
+            assert figures.valid_percent == pytest.approx(share, abs=0.01)
+
+
+def check_header(cog: Path, raster: Raster) -> None:
+    header = header_by_gdal(cog)
+    *_, rows, cols = raster.pixels.shape
+    assert header["size"] == [cols, rows]
+    found = Affine.from_gdal(*header["geoTransform"])
+    corners = [(0, 0), (cols, 0), (0, rows), (cols, rows)]
+    pixel = math.sqrt(abs(raster.transform.determinant))
+    for corner in corners:
+        assert np.hypot(*np.subtract(found @ corner, raster.transform @ corner)) < 1e-6 * pixel
+    crs = CRS.from_wkt(header["coordinateSystem"]["wkt"])
+    assert places(crs, found, corners) == pytest.approx(
+        places(CRS(raster.place.crs), raster.transform, corners), abs=1e-7
+    )
+    for band in header["bands"]:
+        assert band.get("scale", 1.0) == raster.scale
+        assert band.get("offset", 0.0) == raster.offset
+
+
+def places(crs: CRS, transform: Affine, corners: Any) -> NDArray[np.float64]:
+    x, y = np.array([transform @ corner for corner in corners]).T
+    lonlat = Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
+    return np.nan_to_num(np.concatenate(lonlat), posinf=999)
+
+
+def check_pixels(cog: Path, raster: Raster, valid: NDArray[np.bool_]) -> None:
+    pixels, found = read_by_gdal(cog, raster.pixels.dtype.name, masks=True)
+    data = raster.data_bands
+    np.testing.assert_array_equal(found[data].any(axis=0), valid[data].any(axis=0))
+    is_by_band = not (found == found[0]).all()
+    if is_by_band:
+        np.testing.assert_array_equal(found[data], valid[data])
+    for actual, expected, where in zip(pixels, raster.pixels, valid, strict=True):
+        if (actual.dtype, expected.dtype) == (np.float32, np.float64):
+            # A grid of text has no type, and no number in this one has more digits than 32 bits.
+            assert [str(value) for value in actual[where]] == [str(v) for v in expected[where]]
+            continue
+        np.testing.assert_array_equal(actual[where], expected[where])
+
+
+def check_footprint(stored: CogStored, raster: Raster, valid: NDArray[np.bool_]) -> None:
+    footprint = shape(json.loads(stored.footprint_geojson))
+    assert footprint.is_valid
+    rows, cols = np.nonzero(valid[raster.data_bands].any(axis=0))
+    x, y = raster.transform @ (cols + 0.5, rows + 0.5)
+    there = Transformer.from_crs(CRS(raster.place.crs), 4326, always_xy=True)
+    lon, lat = there.transform(np.atleast_1d(x), np.atleast_1d(y))
+    is_on_earth = np.isfinite(lon) & np.isfinite(lat)
+    lon, lat = (lon[is_on_earth] + 180) % 360 - 180, np.clip(lat[is_on_earth], -90, 90)
+    assert contains_xy(footprint.buffer(1e-6), lon, lat).all()
