@@ -231,6 +231,14 @@ class Settings(BaseSettings):
     features_connections: int = Field(
         8, ge=1, description="Connections to the database that read features for requests."
     )
+    tile_max_bytes: int = Field(
+        500_000,
+        ge=10_000,
+        description="Maximum bytes of a vector tile; the smallest rows are left out.",
+    )
+    tile_cache_mb: int = Field(
+        64, ge=0, description="Memory of each process for vector tiles that were drawn, in MB."
+    )
     features_memory_mb: int = Field(
         512, ge=64, description="Memory for reading GeoParquet files for requests, in MB."
     )

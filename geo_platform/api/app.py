@@ -29,6 +29,7 @@ from geo_platform.api.serving.features import feature_routes
 from geo_platform.api.serving.freshness import answer_unchanged
 from geo_platform.api.serving.raster import raster_routes
 from geo_platform.api.serving.stac import stac_routes
+from geo_platform.api.serving.vector_tiles import vector_tile_routes
 from geo_platform.settings import Settings
 
 
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         download_routes(services),
         feature_routes(services),
         raster_routes(services),
+        vector_tile_routes(services),
     ):
         app.include_router(router)
     app.include_router(login.router)

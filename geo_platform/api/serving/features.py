@@ -6,20 +6,31 @@ Called by `api/app.py`.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.services import Services
-from geo_platform.api.serving.freshness import headers_of
+from geo_platform.api.serving.feature_requests import (
+    CRS,
+    PROBLEMS,
+    PROPERTIES,
+    SELECTION,
+    VERSION,
+    CollectionName,
+    FeatureReading,
+    address_of,
+    check_freshness,
+    freshness_of,
+    query_parameter,
+    version_in,
+)
 from geo_platform.api.serving.readers import ReadRights
-from geo_platform.errors import NotFound, QueryInvalid, VersionGone
+from geo_platform.errors import NotFound, QueryInvalid
 from geo_platform.serving.features.collections import (
     FeatureCollection,
     collections_of,
@@ -30,7 +41,6 @@ from geo_platform.serving.features.documents import (
     FORMATS,
     JSON_TYPE,
     SCHEMA_TYPE,
-    Address,
     collection_document,
     collection_list,
     landing_page,
@@ -58,71 +68,23 @@ from geo_platform.serving.features.query import (
 from geo_platform.serving.published import PublishedItem, version_of
 from geo_platform.serving.rights import Rights
 
-T = TypeVar("T")
-# How often a request without a version begins again because the item was replaced meanwhile.
-_ATTEMPTS = 3
 _MAX_COLLECTIONS = 1000
-_PROBLEMS = (400, 404, 410, 422, 503)
-
-CollectionName = Annotated[
-    str,
-    Path(
-        description="Id of the feature collection: COLLECTION:ITEM, and :FAMILY if the item has "
-        "several datasets.",
-        examples=["vectors:wells"],
-    ),
-]
-
-
-def _parameter(name: str, description: str, schema: Mapping[str, Any] | None = None) -> Any:
-    return {
-        "name": name,
-        "in": "query",
-        "required": False,
-        "description": description,
-        "schema": {"type": "string", **(schema or {})},
-    }
-
-
-_VERSION = _parameter(
-    "v",
-    "Version of the item. The answer then never changes; 410 if the item was replaced.",
-    {"pattern": "^[0-9a-f]{16}$"},
-)
-_CRS = _parameter("crs", "URI of the CRS of the response, one of the collection's `crs`.")
-_PROPERTIES = _parameter("properties", "Names of the properties to return, separated by commas.")
-_FORMAT = _parameter(
+_FORMAT = query_parameter(
     "f", "Format of the response.", {"enum": ["geojson", "json", "csv", "parquet"]}
 )
-_SELECTION = [
-    _parameter(
-        "bbox",
-        "Four numbers, west,south,east,north: rows whose geometry intersects this area. West is "
-        "greater than east across the antimeridian. Of six numbers, the heights are ignored.",
-    ),
-    _parameter("bbox-crs", "URI of the CRS of bbox; by default degrees, longitude first."),
-    _parameter(
-        "datetime",
-        "A time, a date or an interval start/end, with .. for an open end: rows whose first column "
-        "of dates or times is in it.",
-    ),
-    _parameter("filter", "Condition in CQL2."),
-    _parameter("filter-lang", "Language of filter.", {"enum": ["cql2-text", "cql2-json"]}),
-    _parameter("filter-crs", "URI of the CRS of geometries in filter; by default degrees."),
-]
 _ITEMS = {
     "parameters": [
-        _parameter("limit", "Most rows of a page.", {"type": "integer", "minimum": 1}),
-        *_SELECTION,
-        _PROPERTIES,
-        _CRS,
+        query_parameter("limit", "Most rows of a page.", {"type": "integer", "minimum": 1}),
+        *SELECTION,
+        PROPERTIES,
+        CRS,
         _FORMAT,
-        _parameter(
+        query_parameter(
             "after",
             "Key of the last row of the previous page; from its link `next`.",
             {"type": "integer", "minimum": 0},
         ),
-        _VERSION,
+        VERSION,
         {
             "name": "property",
             "in": "query",
@@ -134,12 +96,12 @@ _ITEMS = {
         },
     ]
 }
-_ITEM = {"parameters": [_PROPERTIES, _CRS, _VERSION]}
+_ITEM = {"parameters": [PROPERTIES, CRS, VERSION]}
 _ROW_PARAMETERS = ("properties", "crs", "f", "v")
 _LIST = {
     "parameters": [
-        _parameter("limit", "Most collections of a page.", {"type": "integer", "minimum": 1}),
-        _parameter("offset", "Collections to skip.", {"type": "integer", "minimum": 0}),
+        query_parameter("limit", "Most collections of a page.", {"type": "integer", "minimum": 1}),
+        query_parameter("offset", "Collections to skip.", {"type": "integer", "minimum": 0}),
     ]
 }
 _ROWS = {
@@ -153,50 +115,16 @@ _ROWS = {
 _ROW = {"description": "The row.", "content": {GEOJSON_TYPE: {"schema": {"type": "object"}}}}
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """Answers requests for collections."""
-
-    services: Services
-
-    def read(
-        self,
-        request: Request,
-        collection_id: str,
-        rights: Rights,
-        answer: Callable[[FeatureCollection, OpenFeatures], T],
-        before: Callable[[FeatureCollection], None] = lambda collection: None,
-    ) -> T:
-        """Answer from an opened collection.
-
-        `before` runs before anything but the catalog is read. If the item is replaced meanwhile, a
-        request that names no version is answered from the new one.
-        """
-        named = version_in(request)
-        for attempt in range(_ATTEMPTS):
-            collection = find_collection(
-                self.services.published, collection_id, rights, version=named
-            )
-            before(collection)
-            try:
-                with self.services.features.open(collection) as opened:
-                    return answer(collection, opened)
-            except VersionGone:
-                if named is not None or attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
-
-
 def feature_routes(services: Services) -> APIRouter:
     """Return the routes of /features."""
     router = APIRouter(prefix="/features", tags=["features"])
-    reading = _Reading(services)
+    reading = FeatureReading(services)
     settings = services.settings
 
     @router.get("")
     def features_landing(request: Request, rights: ReadRights) -> JSONResponse:
         """Return the links of the feature service."""
-        return JSONResponse(landing_page(_address(request), str(request.url_for("openapi"))))
+        return JSONResponse(landing_page(address_of(request), str(request.url_for("openapi"))))
 
     @router.get("/conformance")
     def features_conformance(rights: ReadRights) -> JSONResponse:
@@ -209,13 +137,13 @@ def feature_routes(services: Services) -> APIRouter:
         limit, offset = _page_of_list(request)
         readable = _collections(services, rights)
         found = list(islice(readable, offset, offset + limit + 1))
-        address = _address(request)
+        address = address_of(request)
         next_href = address("collections", limit=limit, offset=offset + limit)
         return JSONResponse(
             collection_list(found[:limit], address, next_href if len(found) > limit else None)
         )
 
-    @router.get("/collections/{collection_id}", responses=problem_responses(*_PROBLEMS))
+    @router.get("/collections/{collection_id}", responses=problem_responses(*PROBLEMS))
     def get_feature_collection(
         request: Request, collection_id: CollectionName, rights: ReadRights
     ) -> JSONResponse:
@@ -223,23 +151,23 @@ def feature_routes(services: Services) -> APIRouter:
         collection = find_collection(
             services.published, collection_id, rights, version=version_in(request)
         )
-        headers = _freshness(request, collection, JSON_TYPE)
-        return JSONResponse(collection_document(collection, _address(request)), headers=headers)
+        headers = freshness_of(request, collection, JSON_TYPE)
+        return JSONResponse(collection_document(collection, address_of(request)), headers=headers)
 
     @router.get(
         "/collections/{collection_id}/queryables",
-        responses=problem_responses(*_PROBLEMS),
+        responses=problem_responses(*PROBLEMS),
     )
     def get_feature_queryables(
         request: Request, collection_id: CollectionName, rights: ReadRights
     ) -> JSONResponse:
         """Return the JSON Schema of the properties that a filter may name."""
-        href = _address(request)("collections", collection_id, "queryables")
+        href = address_of(request)("collections", collection_id, "queryables")
 
         def answer(collection: FeatureCollection, opened: OpenFeatures) -> JSONResponse:
             return JSONResponse(
                 queryables(collection, opened, href),
-                headers=_freshness(request, collection, SCHEMA_TYPE),
+                headers=freshness_of(request, collection, SCHEMA_TYPE),
                 media_type=SCHEMA_TYPE,
             )
 
@@ -248,7 +176,7 @@ def feature_routes(services: Services) -> APIRouter:
     @router.get(
         "/collections/{collection_id}/items",
         response_class=Response,
-        responses={**problem_responses(*_PROBLEMS), 200: _ROWS},
+        responses={**problem_responses(*PROBLEMS), 200: _ROWS},
         openapi_extra=_ITEMS,
     )
     def get_features(
@@ -274,13 +202,13 @@ def feature_routes(services: Services) -> APIRouter:
             collection_id,
             rights,
             answer,
-            lambda collection: _discard(_freshness(request, collection, media_type)),
+            lambda collection: check_freshness(request, collection, media_type),
         )
 
     @router.get(
         "/collections/{collection_id}/items/{feature_id}",
         response_class=Response,
-        responses={**problem_responses(*_PROBLEMS), 200: _ROW},
+        responses={**problem_responses(*PROBLEMS), 200: _ROW},
         openapi_extra=_ITEM,
     )
     def get_feature(
@@ -314,21 +242,10 @@ def feature_routes(services: Services) -> APIRouter:
             collection_id,
             rights,
             answer,
-            lambda collection: _discard(_freshness(request, collection, GEOJSON_TYPE)),
+            lambda collection: check_freshness(request, collection, GEOJSON_TYPE),
         )
 
     return router
-
-
-def version_in(request: Request) -> str | None:
-    """Return the version that the address names. Raises QueryInvalid: it is none."""
-    versions = request.query_params.getlist("v")
-    if not versions:
-        return None
-    version = versions[0]
-    if len(versions) > 1 or len(version) != 16 or set(version) - set("0123456789abcdef"):
-        raise QueryInvalid("v must be a version of an item: 16 hexadecimal digits.")
-    return version
 
 
 def _collections(services: Services, rights: Rights) -> Iterator[FeatureCollection]:
@@ -354,17 +271,6 @@ def _page_of_list(request: Request) -> tuple[int, int]:
     return min(numbers[0], _MAX_COLLECTIONS), numbers[1]
 
 
-def _address(request: Request) -> Address:
-    base = str(request.base_url).rstrip("/") + "/features"
-
-    def address(*parts: str, **parameters: Any) -> str:
-        path = "".join(f"/{quote(part, safe=':')}" for part in parts)
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return f"{base}{path}" + (f"?{urlencode(given)}" if given else "")
-
-    return address
-
-
 def _media_type(request: Request) -> str:
     """Return the format that the request asks for: by `f`, else by the header Accept."""
     name = request.query_params.get("f")
@@ -383,21 +289,6 @@ def _media_type(request: Request) -> str:
     return GEOJSON_TYPE
 
 
-def _freshness(request: Request, collection: FeatureCollection, media_type: str) -> dict[str, str]:
-    """Return ETag and Cache-Control. Raises Unchanged: the client has this answer already."""
-    headers = headers_of(
-        request,
-        f"{collection.item.version}-{media_type.rpartition('/')[2][:3]}",
-        names_version="v" in request.query_params,
-        is_public=request.app.state.services.public.is_public(collection.item.collection),
-    )
-    return {**headers, "Vary": f"{headers['Vary']}, Accept"}
-
-
-def _discard(_: Mapping[str, str]) -> None:
-    """Ignore the headers: only the check of If-None-Match is wanted."""
-
-
 def _rows_response(
     request: Request,
     collection: FeatureCollection,
@@ -407,7 +298,7 @@ def _rows_response(
 ) -> Response:
     links = _page_links(request, collection, page, media_type)
     headers = {
-        **_freshness(request, collection, media_type),
+        **freshness_of(request, collection, media_type),
         "Content-Crs": f"<{query.crs.uri}>",
         "Link": ", ".join(
             f'<{each["href"]}>; rel="{each["rel"]}"; type="{each["type"]}"' for each in links
@@ -443,7 +334,7 @@ def _page_links(
         for name, other in FORMATS.items()
         if other != media_type
     ]
-    links.append(link(_address(request)("collections", collection.id), "collection", JSON_TYPE))
+    links.append(link(address_of(request)("collections", collection.id), "collection", JSON_TYPE))
     return links
 
 
@@ -451,13 +342,13 @@ def _row_response(
     request: Request, collection: FeatureCollection, query: FeatureQuery, page: FeaturePage
 ) -> Response:
     (feature,) = geojson_features(page, to_named(page.shapes, collection, query.crs))
-    address = _address(request)
+    address = address_of(request)
     links = [
         link(str(request.url), "self", GEOJSON_TYPE),
         link(address("collections", collection.id), "collection", JSON_TYPE),
     ]
     headers = {
-        **_freshness(request, collection, GEOJSON_TYPE),
+        **freshness_of(request, collection, GEOJSON_TYPE),
         "Content-Crs": f"<{query.crs.uri}>",
     }
     content = f'{feature[:-1]},"links":{json.dumps(links)}}}'.encode()

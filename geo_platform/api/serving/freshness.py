@@ -8,7 +8,7 @@ answered with that version or with 410, so that a cache may keep the answer for 
 address has to be asked again, and is answered with 304 while the version is the same. Neither a
 304 nor a refusal reads anything but the catalog.
 
-Called by `api/app.py`, `features.py` and `raster.py`.
+Called by `api/app.py`, `feature_requests.py` and `raster.py`.
 """
 
 import hashlib

@@ -2,15 +2,15 @@
 
 Sources: OGC 17-069r4 (part 1), 18-058r1 (part 2), 19-079r2 (part 3).
 
-Called by `api/serving/features.py`.
+Used by `api/serving` and `serving/features`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from geo_platform.serving.features.collections import FeatureCollection
 from geo_platform.serving.features.formats import CSV_TYPE, GEOJSON_TYPE, PARQUET_TYPE
-from geo_platform.serving.features.opened import ColumnKind, FeatureColumn, OpenFeatures
+from geo_platform.serving.features.opened import ColumnKind, OpenFeatures
 from geo_platform.serving.features.positions import CRS84, crs_uris, storage_crs
 
 JSON_TYPE = "application/json"
@@ -27,6 +27,11 @@ CONFORMANCE = (
     "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/queryables-query-parameters",
     "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter",
     "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/features-filter",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tileset",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tilesets-list",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/geodata-tilesets",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/mvt",
     "http://www.opengis.net/spec/cql2/1.0/conf/cql2-text",
     "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json",
     "http://www.opengis.net/spec/cql2/1.0/conf/basic-cql2",
@@ -95,9 +100,8 @@ def collection_list(
 
 
 def collection_document(collection: FeatureCollection, address: Address) -> dict[str, Any]:
-    """Return the description of a collection. Its links name the version that is published."""
+    """Return the description of a collection."""
     at = "collections", collection.id
-    version = {"v": collection.item.version}
     document: dict[str, Any] = {
         "id": collection.id,
         "title": collection.title,
@@ -116,10 +120,10 @@ def collection_document(collection: FeatureCollection, address: Address) -> dict
                 SCHEMA_TYPE,
             ),
             link(
-                address(*at, "tiles", "WebMercatorQuad", "tilejson.json", **version),
-                "describedby",
+                address(*at, "tiles"),
+                "http://www.opengis.net/def/rel/ogc/1.0/tilesets-vector",
                 JSON_TYPE,
-                "TileJSON of the vector tiles",
+                "Vector tiles",
             ),
         ],
         "geo_platform:version": collection.item.version,
@@ -157,12 +161,4 @@ def queryables(collection: FeatureCollection, opened: OpenFeatures, href: str) -
         "title": collection.title,
         "properties": properties,
         "additionalProperties": False,
-    }
-
-
-def field_types(columns: Sequence[FeatureColumn]) -> dict[str, str]:
-    """Return the type of each column in a word, for TileJSON."""
-    return {
-        column.name: str(_TYPES[column.kind].get("type", "string")).capitalize()
-        for column in columns
     }

@@ -225,6 +225,16 @@ class _OpenFile:
             + f" AND {_BOX_COLUMN}.ymin <= " + ymax + f" AND {_BOX_COLUMN}.ymax >= " + ymin
         )  # fmt: skip
 
+    def largest_first(self) -> Fragment:
+        width, height = (
+            f"{_BOX_COLUMN}.{axis}max - {_BOX_COLUMN}.{axis}min" for axis in ("x", "y")
+        )
+        return Fragment(f"greatest({width}, {height}) DESC, hash({_ROW_NUMBER})")
+
+    def reduced(self, area: BaseGeometry | None, step: float) -> Fragment:
+        # The rows are in this process already; only what is far outside the area costs something.
+        return self.wkb()
+
     def rows(self, query: Fragment) -> Iterator[Sequence[tuple[Any, ...]]]:
         text = query.with_placeholder("?", escape_percent=False)
         self._session.execute(text, list(query.values))

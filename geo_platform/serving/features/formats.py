@@ -10,7 +10,7 @@
 | json               | the JSON itself, unchanged            | its text     | string          |
 | other              | text as PostgreSQL writes it          | the same     | string          |
 
-Called by `api/serving/features.py` and `documents.py`.
+Called by `api/serving/features.py`, `documents.py` and `tiles.py`.
 """
 
 import base64
@@ -83,7 +83,7 @@ def csv_table(page: FeaturePage, shapes: "np.ndarray[Any, Any]", geometry_column
     writer.writerow([page.key.name, *(column.name for column in page.columns), geometry_column])
     wkt = shapely.to_wkt(shapes, rounding_precision=-1, output_dimension=3)
     columns = [
-        [_text(column.kind, value) for value in values]
+        [text_of(column.kind, value) for value in values]
         for column, values in zip(page.columns, page.values, strict=True)
     ]
     for number, key in enumerate(page.keys):
@@ -146,7 +146,7 @@ def _json(kind: ColumnKind, value: Any) -> str:
         return _own_json(value)
     if kind in (ColumnKind.single, ColumnKind.double):
         return _number(kind, value) if math.isfinite(value) else "null"
-    return json.dumps(_text(kind, value), ensure_ascii=False)
+    return json.dumps(text_of(kind, value), ensure_ascii=False)
 
 
 def _own_json(text: str) -> str:
@@ -162,7 +162,7 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _text(kind: ColumnKind, value: Any) -> str:
+def text_of(kind: ColumnKind, value: Any) -> str:
     """Return a value as text, NULL as the empty text."""
     if value is None:
         return ""

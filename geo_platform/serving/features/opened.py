@@ -121,6 +121,15 @@ class OpenFeatures(Protocol):
         It may hold for other rows too.
         """
 
+    def largest_first(self) -> Fragment:
+        """Return what follows ORDER BY: by the size of a row's box, points in a fixed disorder."""
+
+    def reduced(self, area: BaseGeometry | None, step: float) -> Fragment:
+        """Return the expression of the geometry as WKB, not much of it outside the area.
+
+        A large geometry may be without details smaller than `step`, in units of the stored CRS.
+        """
+
     def rows(self, query: Fragment) -> Iterator[Sequence[tuple[Any, ...]]]:
         """Run a statement, and yield its rows in chunks."""
 

@@ -225,6 +225,11 @@ def to_named(
     return moved
 
 
+def to_mercator(shapes: Shapes, collection: FeatureCollection) -> Shapes:
+    """Return stored geometries in EPSG:3857, x and y only; infinite where they have no position."""
+    return _transform(shapes, collection.crs, _named(_OTHERS[1]).crs)
+
+
 def _swap(shape: BaseGeometry) -> BaseGeometry:
     has_heights = bool(shape.has_z)
     order = [1, 0, 2] if has_heights else [1, 0]

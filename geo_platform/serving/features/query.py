@@ -3,7 +3,7 @@
 A page begins after a row's key and names the version of the item, so that no row is skipped or
 repeated, whatever happens between two requests.
 
-Called by `api/serving/features.py` and `formats.py`.
+Used by `api/serving` and `serving/features`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -127,7 +127,7 @@ def read_page(
     `OpenFeatures.rows` raises.
     """
     layout = opened.layout
-    columns = _chosen(opened, query.properties)
+    columns = chosen_columns(opened, query.properties)
     selected = conditions(collection, opened, query)
     if selected is None:
         return FeaturePage(layout.key, columns, values=[[] for _ in columns], matched=0)
@@ -150,7 +150,7 @@ def read_row(
     collection: FeatureCollection, opened: OpenFeatures, key: int, query: FeatureQuery
 ) -> FeaturePage:
     """Read the row with this key: a page of one row, or of none. Raises what `read_page` raises."""
-    columns = _chosen(opened, query.properties)
+    columns = chosen_columns(opened, query.properties)
     page = FeaturePage(opened.layout.key, columns, values=[[] for _ in columns])
     if not 0 <= key < _LARGEST_KEY:
         return page
@@ -233,7 +233,8 @@ def _count(
     return int(row[0]) if row[0] <= COUNTED_UP_TO else None
 
 
-def _chosen(opened: OpenFeatures, names: tuple[str, ...] | None) -> list[FeatureColumn]:
+def chosen_columns(opened: OpenFeatures, names: tuple[str, ...] | None) -> list[FeatureColumn]:
+    """Return the columns of these names, all if None. Raises QueryInvalid: one is unknown."""
     columns = opened.layout.columns
     if names is None:
         return list(columns)

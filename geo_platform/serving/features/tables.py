@@ -26,7 +26,7 @@ from geo_platform.errors import (
     VersionGone,
 )
 from geo_platform.serving.features.collections import FeatureCollection, TableSource
-from geo_platform.serving.features.fragments import Fragment, bound
+from geo_platform.serving.features.fragments import Fragment, bound, joined
 from geo_platform.serving.features.opened import (
     ColumnKind,
     FeatureColumn,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 _CHUNK_ROWS = 500
+# A geometry with more points is made simpler for a tile before it is sent.
+_MANY_POINTS = 500
 _REMEMBERED_LAYOUTS = 1000
 _KINDS = {
     "boolean": ColumnKind.boolean,
@@ -233,11 +235,30 @@ class _OpenTable:
         return "ST_GeomFromWKB(" + bound(shapely.to_wkb(shape)) + f", {self._srid})"
 
     def near(self, shape: BaseGeometry) -> Fragment:
-        corners = [bound(float(corner)) for corner in shape.bounds]
-        box = "ST_MakeEnvelope(" + corners[0]
-        for corner in corners[1:]:
-            box = box + ", " + corner
-        return self.layout.geometry + " && " + box + f", {self._srid})"
+        return self.layout.geometry + " && " + self._box(shape)
+
+    def _box(self, shape: BaseGeometry) -> Fragment:
+        corners = joined(", ", [bound(float(corner)) for corner in shape.bounds])
+        return "ST_MakeEnvelope(" + corners + f", {self._srid})"
+
+    def largest_first(self) -> Fragment:
+        geometry = self.layout.geometry.text
+        width, height = (
+            f"ST_{axis}Max({geometry}) - ST_{axis}Min({geometry})" for axis in ("X", "Y")
+        )
+        return Fragment(
+            f"greatest({width}, {height}) DESC, hashint8({self.layout.stored_key.text})"
+        )
+
+    def reduced(self, area: BaseGeometry | None, step: float) -> Fragment:
+        geometry = self.layout.geometry
+        if area is None:
+            return self.wkb()
+        clipped = "ST_ClipByBox2D(" + geometry + ", " + self._box(area) + ")"
+        return (
+            "ST_AsBinary(CASE WHEN ST_NPoints(" + geometry + f") > {_MANY_POINTS} THEN ST_Simplify("
+            + clipped + ", " + bound(step / 2) + ", true) ELSE " + clipped + " END)"
+        )  # fmt: skip
 
     def rows(self, query: Fragment) -> Iterator[Sequence[tuple[Any, ...]]]:
         text = query.with_placeholder("%s", escape_percent=True)

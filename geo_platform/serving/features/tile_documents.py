@@ -1,0 +1,161 @@
+"""The JSON documents of vector tiles: tile sets (OGC API Tiles), TileJSON and a MapLibre style.
+
+Sources: OGC 20-057, https://github.com/mapbox/tilejson-spec (3.0.0),
+https://maplibre.org/maplibre-style-spec.
+
+Called by `api/serving/vector_tiles.py`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from geo_platform.serving.features.collections import FeatureCollection
+from geo_platform.serving.features.documents import JSON_TYPE, Address, link
+from geo_platform.serving.features.opened import ColumnKind, FeatureColumn
+from geo_platform.serving.features.tiles import ACCOUNT_LAYER, DEEPEST_OFFERED
+
+TILE_TYPE = "application/vnd.mapbox-vector-tile"
+GRID = "WebMercatorQuad"
+_GRID_URI = f"http://www.opengis.net/def/tilematrixset/OGC/1.0/{GRID}"
+_EPSG_3857 = "http://www.opengis.net/def/crs/EPSG/0/3857"
+_COLOUR = "#2a6f97"
+_NUMBERS = frozenset({ColumnKind.integer, ColumnKind.single, ColumnKind.double})
+
+
+def tile_template(collection: FeatureCollection, address: Address, query: str) -> str:
+    """Return the address of a tile with {z}, {x} and {y}. It names the version of the item."""
+    base = address("collections", collection.id, "tiles", GRID)
+    return f"{base}/{{z}}/{{x}}/{{y}}?v={collection.item.version}" + (f"&{query}" if query else "")
+
+
+def tilesets(collection: FeatureCollection, address: Address) -> dict[str, Any]:
+    """Return the list of the collection's tile sets: one."""
+    at = "collections", collection.id, "tiles"
+    return {
+        "links": [link(address(*at), "self", JSON_TYPE)],
+        "tilesets": [
+            {
+                **_tileset(collection),
+                "links": [link(address(*at, GRID), "self", JSON_TYPE)],
+            }
+        ],
+    }
+
+
+def tileset(collection: FeatureCollection, address: Address) -> dict[str, Any]:
+    """Return the description of the tile set."""
+    at = "collections", collection.id, "tiles", GRID
+    template = (
+        tile_template(collection, address, "")
+        .replace("{z}", "{tileMatrix}")
+        .replace("{x}", "{tileCol}")
+        .replace("{y}", "{tileRow}")
+    )
+    west, south, east, north = collection.lonlat_bounds
+    return {
+        **_tileset(collection),
+        "boundingBox": {
+            "lowerLeft": [west, south],
+            "upperRight": [east, north],
+            "crs": "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
+        },
+        "links": [
+            link(address(*at), "self", JSON_TYPE),
+            link(_GRID_URI, "http://www.opengis.net/def/rel/ogc/1.0/tiling-scheme", JSON_TYPE),
+            {**link(template, "item", TILE_TYPE), "templated": True},
+            link(address(*at, "tilejson.json"), "describedby", JSON_TYPE, "TileJSON"),
+            link(address(*at, "style.json"), "style", JSON_TYPE, "MapLibre style"),
+        ],
+    }
+
+
+def _tileset(collection: FeatureCollection) -> dict[str, Any]:
+    return {
+        "title": collection.title,
+        "dataType": "vector",
+        "crs": _EPSG_3857,
+        "tileMatrixSetURI": _GRID_URI,
+    }
+
+
+def tilejson(
+    collection: FeatureCollection,
+    columns: Sequence[FeatureColumn],
+    address: Address,
+    query: str,
+) -> dict[str, Any]:
+    """Return TileJSON 3.0.0. `query` holds the parameters of the tiles, such as a filter."""
+    west, south, east, north = collection.lonlat_bounds
+    if west > east:
+        west, east = -180.0, 180.0
+    fields = {
+        column.name: "Boolean"
+        if column.kind is ColumnKind.boolean
+        else "Number"
+        if column.kind in _NUMBERS
+        else "String"
+        for column in columns
+        if column.kind is not ColumnKind.binary
+    }
+    account = dict.fromkeys(("rows", "drawn", "merged", "dropped"), "Number")
+    return {
+        "tilejson": "3.0.0",
+        "name": collection.title,
+        "version": "1.0.0",
+        "scheme": "xyz",
+        "tiles": [tile_template(collection, address, query)],
+        "minzoom": 0,
+        "maxzoom": DEEPEST_OFFERED,
+        "bounds": [west, south, east, north],
+        "center": [(west + east) / 2, (south + north) / 2, 0],
+        "vector_layers": [
+            {"id": collection.id, "fields": fields, "minzoom": 0, "maxzoom": DEEPEST_OFFERED},
+            {
+                "id": ACCOUNT_LAYER,
+                "description": "What became of the rows in the window of the tile.",
+                "fields": account,
+                "minzoom": 0,
+                "maxzoom": DEEPEST_OFFERED,
+            },
+        ],
+    }
+
+
+def style(collection: FeatureCollection, address: Address, query: str) -> dict[str, Any]:
+    """Return a MapLibre style: points as circles, lines as lines, polygons filled."""
+    drawn = {"source": "features", "source-layer": collection.id}
+    return {
+        "version": 8,
+        "name": collection.title,
+        "sources": {
+            "features": {
+                "type": "vector",
+                "tiles": [tile_template(collection, address, query)],
+                "minzoom": 0,
+                "maxzoom": DEEPEST_OFFERED,
+            }
+        },
+        "layers": [
+            {
+                "id": "polygons",
+                "type": "fill",
+                **drawn,
+                "filter": ["==", ["geometry-type"], "Polygon"],
+                "paint": {"fill-color": _COLOUR, "fill-opacity": 0.4},
+            },
+            {
+                "id": "lines",
+                "type": "line",
+                **drawn,
+                "filter": ["!=", ["geometry-type"], "Point"],
+                "paint": {"line-color": _COLOUR, "line-width": 1},
+            },
+            {
+                "id": "points",
+                "type": "circle",
+                **drawn,
+                "filter": ["==", ["geometry-type"], "Point"],
+                "paint": {"circle-color": _COLOUR, "circle-radius": 3},
+            },
+        ],
+    }
