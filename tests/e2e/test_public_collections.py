@@ -93,7 +93,7 @@ def test_a_private_collection_looks_like_one_that_does_not_exist(
 def test_nothing_else_is_open(api: ReadingApi, operate: Operate) -> None:
     operate("publish", "open")
     for path in (
-        *("/api/jobs", "/metrics", "/openapi.json", "/dagster/", "/api/uploads", "/", "/stacked"),
+        *("/api/jobs", "/metrics", "/docs", "/dagster/", "/api/uploads", "/", "/stacked"),
         *("/api/%2e%2e/stac", "//stac", "/STAC", "/dagster/stac/collections"),
     ):
         assert status(api, path) == 401, path
@@ -101,6 +101,15 @@ def test_nothing_else_is_open(api: ReadingApi, operate: Operate) -> None:
         for path in (OPEN, "/stac", "/stac/collections", "/features", "/raster/x"):
             assert status(api, path, method) == 401, (method, path)
     assert status(api, "/stac/search/x", "POST", json={}) == 401
+
+
+def test_the_description_of_the_api_is_open_while_a_collection_is(
+    api: ReadingApi, operate: Operate
+) -> None:
+    operate("publish", "open")
+    assert "paths" in api.ask("/openapi.json", key="").json()
+    operate("unpublish", "open")
+    assert status(api, "/openapi.json") == 401
 
 
 def test_a_bad_credential_is_refused_and_not_ignored(api: ReadingApi, operate: Operate) -> None:

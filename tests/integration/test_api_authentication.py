@@ -3,6 +3,7 @@ records.
 """
 
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -137,7 +138,7 @@ def test_each_scope_opens_its_own_routes_and_those_of_lower_scopes(
         assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
 
 
-def test_a_key_is_accepted_in_its_header_or_as_bearer_and_never_in_the_url(
+def test_a_key_is_accepted_in_its_header_as_bearer_or_password_and_never_in_the_url(
     api: ProtectedApi,
 ) -> None:
     key = api.keys["reader"]
@@ -145,6 +146,10 @@ def test_a_key_is_accepted_in_its_header_or_as_bearer_and_never_in_the_url(
         api.ask("GET", "/read", headers={"Authorization": f"Bearer {key}"}).json() == "key:reader"
     )
     assert api.ask("GET", "/read", headers={"Authorization": f"bearer {key}"}).status_code == 200
+    for user in ("", "anybody", "Jürg"):
+        basic = b64encode(f"{user}:{key}".encode()).decode()
+        asked = api.ask("GET", "/read", headers={"Authorization": f"Basic {basic}"})
+        assert (asked.status_code, asked.json()) == (200, "key:reader")
     for query in (f"api_key={key}", f"X-Api-Key={key}", f"access_token={key}"):
         assert api.ask("GET", f"/read?{query}").status_code == 401
     assert (
@@ -158,6 +163,10 @@ def test_a_key_is_accepted_in_its_header_or_as_bearer_and_never_in_the_url(
         [("X-Api-Key", "{reader}"), ("X-Api-Key", "{operator}")],
         [("X-Api-Key", "{reader}"), ("Authorization", "Bearer {reader}")],
         [("Authorization", "Basic {reader}")],
+        [("Authorization", "Basic")],
+        [("Authorization", "Basic Z3A6")],  # no password
+        [("Authorization", "Basic Z3A=")],  # no colon
+        [("Authorization", "Basic /////w==")],  # no UTF-8
         [("Authorization", "{reader}")],
         [("Authorization", "Bearer")],
         [("X-Api-Key", "")],

@@ -9,6 +9,7 @@ without `require` still refuses unknown callers. `oidc.py` verifies tokens, `key
 Used throughout the application.
 """
 
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any
 
@@ -90,17 +91,23 @@ def open_authenticator(settings: Settings) -> Authenticator:
 def credential_in(headers: Headers) -> str:
     """Return the credential of the request: an API key or a token.
 
+    It is the value of X-Api-Key, the bearer token, or the password of HTTP Basic (RFC 7617), which
+    programs such as QGIS 3.22 send where they cannot send other headers. The user name is ignored.
     Raises Unauthenticated: the request has no credential, or several. With several, choosing one of
     them would be a guess.
     """
     found = [value.strip() for value in headers.getlist(KEY_HEADER)]
     for value in headers.getlist("authorization"):
         scheme, _, credential = value.partition(" ")
-        if scheme.lower() != "bearer":
+        if scheme.lower() == "basic":
+            found.append(_password_in(credential))
+        elif scheme.lower() == "bearer":
+            found.append(credential.strip())
+        else:
             raise Unauthenticated(
-                "The Authorization header is not a bearer token.", reason="scheme of Authorization"
+                "The Authorization header is neither a bearer token nor a user and a password.",
+                reason="scheme of Authorization",
             )
-        found.append(credential.strip())
     if not any(found):
         raise Unauthenticated(
             "The request carries no credential.", reason="no credential", is_missing=True
@@ -110,6 +117,24 @@ def credential_in(headers: Headers) -> str:
             "The request carries more than one credential.", reason="more than one credential"
         )
     return found[0]
+
+
+def _password_in(credential: str) -> str:
+    """Return the password of a user name and a password, base64 of `user:password`.
+
+    Raises Unauthenticated: it is not of this form.
+    """
+    try:
+        _, colon, password = b64decode(credential.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        colon = password = ""
+    if not colon or not password:
+        raise Unauthenticated(
+            "The Authorization header has no password.",
+            remedy="Send an API key as the password of HTTP Basic, with any user name.",
+            reason="Basic without a password",
+        )
+    return password
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[Principal]]:

@@ -40,6 +40,8 @@ OPEN_PATHS = frozenset({"/livez", "/readyz", "/login", "/logout"})
 # Below these paths, public collections are read without a credential, if there are any.
 PUBLIC_BASES = ("/stac", "/raster", "/features")
 PUBLIC_SEARCH = "/stac/search"
+# Clients such as QGIS read it before they read features.
+PUBLIC_DESCRIPTION = "/openapi.json"
 
 UPLOAD_PATH = "/api/uploads/"
 SECURITY_HEADERS = {
@@ -204,7 +206,9 @@ def is_public_reading(scope: Scope) -> bool:
     if scope["type"] != "http":
         return False
     method, path = scope["method"], scope["path"]
-    is_below = any(path == base or path.startswith(f"{base}/") for base in PUBLIC_BASES)
+    is_below = path == PUBLIC_DESCRIPTION or any(
+        path == base or path.startswith(f"{base}/") for base in PUBLIC_BASES
+    )
     return is_below and (method in ("GET", "HEAD") or (method == "POST" and path == PUBLIC_SEARCH))
 
 
