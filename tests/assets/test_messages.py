@@ -87,6 +87,9 @@ def test_an_unreadable_message_fails_with_a_code_and_is_not_retried(
     assert failure is not None
     assert failure.metadata["code"].value == "MESSAGE_UNREADABLE"
     assert named in str(failure.description)
+    assert "from its first stage" in str(failure.metadata["remedy"].value)
+    assert _run(store).success
+    assert _run(store, only="spoken_greeting").success
 
 
 def test_a_missing_message_names_the_stage_before(store: FolderStore) -> None:

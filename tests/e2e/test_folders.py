@@ -72,3 +72,6 @@ def test_an_unusable_home_is_a_platform_error(tmp_path: Path) -> None:
     status = geo_platform_here("status", "any", home=home, extra={})
     assert (status.exit_code, status.stdout) == (3, "")
     assert str(home / "dagster") in status.stderr
+    (home / "dagster").unlink()
+    ended = geo_platform_here("ingest", "--json", tmp_path / "north", home=home, extra={})
+    assert [line["outcome"] for line in ended.lines] == ["published"]
