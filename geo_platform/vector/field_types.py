@@ -141,6 +141,10 @@ def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.
         too_large = pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False)
         fitting = pc.if_else(too_large, pa.scalar(None, pa.uint64()), column)
         return fitting.cast(target), too_large if pc.any(too_large).as_py() else None
+    if pa.types.is_floating(target) and pa.types.is_decimal(column.type):
+        # The cast of a decimal to a double is not rounded correctly (pyarrow 26): 99999.99999
+        # becomes 99999.99999000001.
+        return column.cast(pa.string()).cast(target), None
     if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type):
         return column.cast(target, safe=False), None
     return column.cast(target), None

@@ -172,3 +172,19 @@ def _multi(shape: shapely.Geometry) -> shapely.Geometry:
     makers = {"Point": shapely.multipoints, "LineString": shapely.multilinestrings}
     make = makers.get(shape.geom_type, shapely.multipolygons)
     return shape if shape.geom_type.startswith("Multi") else make([shape])
+
+
+def test_decimals_become_the_nearest_doubles(platform: Platform, tmp_path: Path) -> None:
+    numbers = ["99999.99999", "0.00001", "-12345678.123", "123456789.12345", "1E+3", "0.30000"]
+    values = [Decimal(number) for number in numbers]
+    wkb = [shapely.to_wkb(shapely.Point(at, 50)) for at in range(len(values))]
+    columns = {"n": pa.array(values, pa.decimal128(15, 5)), "geometry": wkb}
+    geo = {
+        "version": "1.1.0",
+        "primary_column": "geometry",
+        "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Point"]}},
+    }
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns).replace_schema_metadata({"geo": json.dumps(geo)}), path)
+    table = platform.table(platform.load(platform.profile(path)))
+    assert sorted(table["n"].to_pylist()) == sorted(map(float, numbers))
