@@ -215,9 +215,8 @@ def describe_unsigned(
         with_geometry=False,
     ) as stream:
         for batch in stream:
-            too_large |= {
-                name for name in unsigned if pc.any(pc.less(batch.rows.column(name), 0)).as_py()
-            }
+            named = zip(batch.rows.schema.names, batch.rows.columns, strict=True)
+            too_large |= {name for name, column in named if pc.any(pc.less(column, 0)).as_py()}
     if not too_large:
         return described
     fields = tuple(

@@ -275,9 +275,14 @@ def texts_with_zero(
         configure_gdal()
     if rows is None:
         return ()
-    return tuple(
-        name for name in columns if pc.any(pc.match_substring(rows.column(name), "\0")).as_py()
-    )
+    # Names may repeat; then there are other columns than those of text.
+    named = zip(rows.schema.names, rows.columns, strict=True)
+    found = [
+        name
+        for name, column in named
+        if pa.types.is_string(column.type) and pc.any(pc.match_substring(column, "\0")).as_py()
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 # The batch limit is not raised beyond this size.

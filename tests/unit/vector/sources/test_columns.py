@@ -52,6 +52,24 @@ def test_texts_of_flatgeobuf_with_u0000_are_said(platform: Platform, write: Writ
     assert platform.load(profiled).inserted == 3
 
 
+def test_names_of_flatgeobuf_columns_may_repeat(platform: Platform, write: Write) -> None:
+    columns = {"aa": ["x", "y", "z"], "bb": ["1", "2", "3"], "cc": [1, 2, 3], "dd": [4, 5, 6]}
+    path = write(geopandas.GeoDataFrame(columns, geometry=_POINTS, crs=4326), "d.fgb")
+    data = path.read_bytes()
+    for old, new in ((b"bb", b"aa"), (b"dd", b"cc")):
+        data = data.replace(b"\2\0\0\0" + old + b"\0", b"\2\0\0\0" + new + b"\0")
+    path.write_bytes(data)
+    table = platform.table(platform.load(platform.profile(path))).sort_by("aa")
+    published = {name: table[name].to_pylist() for name in table.schema.names if name != "geometry"}
+    published.pop("bbox", None)
+    assert published == {
+        "aa": ["x", "y", "z"],
+        "aa_2": ["1", "2", "3"],
+        "cc": [1, 2, 3],
+        "cc_2": [4, 5, 6],
+    }
+
+
 def _is_type(path: Path, data: bytearray, position: int) -> bool:
     changed = bytearray(data)
     changed[position] = 8
