@@ -50,6 +50,9 @@ _DAYS_OF_MONTH = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 # The values of a logical field. GDAL takes any other value for false.
 _LOGICAL = b"TtYyFfNn? \0*"
 _BLANKS = " \0"
+_BLANK = ord(" ")
+# The characters from the apostrophe to the slash: signs, commas, points and others.
+_SIGNS = b"'()*+,-./"
 _INTEGER = r"^[-+]?\d+$"
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 _LONG = r"^[-+]?0*[1-9]\d{15}"
@@ -84,14 +87,22 @@ class _Field:
             return self.width == _DATE_WIDTH and not _are_dates(column)
         if self.kind == "L":
             return not np.isin(column, np.frombuffer(_LOGICAL, dtype=np.uint8)).all()
-        # Most columns have digits, points, minus signs and blanks only, which is faster to see.
+        # Most columns have digits, points and blanks only, which is faster to see.
         is_beyond_digits = column.max() > ord("9")
-        if not is_beyond_digits and not any((column == odd).any() for odd in _ODD_BYTES):
-            return self.decimals == 0 and bool((column == ord(".")).any())
-        characters = b"0123456789+- *\0" + (b".eE" if self.decimals else b"")
-        allowed = np.zeros(256, dtype=bool)
-        allowed[list(characters)] = True
-        return not allowed[column].all()
+        is_sign = column - np.uint8(_SIGNS[0]) <= _SIGNS[-1] - _SIGNS[0]
+        if self.decimals:
+            is_sign &= column != ord(".")
+        if not is_beyond_digits and not is_sign.any():
+            return _has_blank_inside(column)
+        if is_beyond_digits or any((column == odd).any() for odd in _ODD_BYTES):
+            characters = b"0123456789+- *\0" + (b".eE" if self.decimals else b"")
+            allowed = np.zeros(256, dtype=bool)
+            allowed[list(characters)] = True
+            if not allowed[column].all():
+                return True
+        elif self.decimals == 0 and (column == ord(".")).any():
+            return True
+        return _has_blank_inside(column) or _has_sign_inside(column)
 
     def may_lose_digits(self) -> bool:
         """Return whether a double cannot hold every number of this width."""
@@ -435,6 +446,33 @@ def _table(stream: IO[bytes]) -> _Table | None:
         fields.append(_Field(name, kind, start, width, entry[17]))
         start += width
     return _Table(stream, records, record_bytes, tuple(field for field in fields if field.width))
+
+
+def _has_blank_inside(column: Records) -> bool:
+    """Return whether a number has a blank inside. GDAL reads it up to there."""
+    # In one dimension, numpy is faster.
+    is_filled = column.ravel() > _BLANK
+    is_end = is_filled[:-1] > is_filled[1:]
+    is_end[column.shape[1] - 1 :: column.shape[1]] = False
+    if not is_end.any():
+        return False
+    filled = is_filled.reshape(column.shape)
+    words = (filled[:, :-1] < filled[:, 1:]).sum(axis=1) + filled[:, 0]
+    return bool((words > 1).any())
+
+
+def _has_sign_inside(column: Records) -> bool:
+    """Return whether a sign is not at the beginning of a number. GDAL reads 0 of a sign alone."""
+    width = column.shape[1]
+    flat = column.ravel()
+    signs = np.flatnonzero((flat == ord("-")) | (flat == ord("+")))
+    place = signs % width
+    if (place == width - 1).any():
+        return True
+    after, before = flat[signs + 1], flat[signs - 1]
+    is_followed = (after - np.uint8(ord("0")) <= 9) | (after == ord("."))
+    is_first = (place == 0) | (before <= _BLANK) | (before == ord("e")) | (before == ord("E"))
+    return not (is_followed & is_first).all()
 
 
 def _are_dates(column: Records) -> bool:

@@ -53,6 +53,38 @@ def test_numbers_that_gdal_reads_are_left_to_it(platform: Platform, tmp_path: Pa
     assert profiled.warnings == ()
 
 
+def test_signs_and_blanks_within_numbers(platform: Platform, tmp_path: Path) -> None:
+    """GDAL reads 0 of a dash, and 12 of 12 750 and of 12-34, without a warning."""
+    columns = {
+        "a": "N(4,0)",
+        "b": "N(8,0)",
+        "c": "N(9,2)",
+        "d": "N(6,0)",
+        "e": "F(9,2)",
+        "f": "N(1,0)",
+    }
+    rows = [
+        ("-", "12 750", "1.5-", "-7", "-1.5e-05", "-"),
+        ("007", "3", "-12.25", "+5", "2e+3", "1"),
+        ("", "", "", "12   ", "", ""),
+        ("1", "12-34", "-.5", "****", "0", "2"),
+    ]
+    loaded = platform.load(
+        platform.profile(*_shapefile(tmp_path, deleted=set(), columns=columns, rows=rows))
+    )
+    table = platform.table(loaded)
+    places = [shapely.from_wkb(wkb).bounds[0] for wkb in table.column("geometry").to_pylist()]
+    table = table.take(sorted(range(4), key=places.__getitem__))
+    assert {name: table.column(name).to_pylist() for name in columns} == {
+        "a": ["-", "007", None, "1"],
+        "b": ["12 750", "3", None, "12-34"],
+        "c": ["1.5-", "-12.25", None, "-.5"],
+        "d": [-7, 5, 12, None],
+        "e": [-1.5e-05, 2000.0, None, 0.0],
+        "f": ["-", "1", None, "2"],
+    }
+
+
 def test_decimals_that_a_double_rounds_are_named(platform: Platform, tmp_path: Path) -> None:
     columns = {"lost": "N(20,5)", "kept": "N(24,15)", "few": "N(20,5)", "long": "N(22,2)"}
     double = 123456.789
