@@ -7,14 +7,14 @@ items whose files changed. The items of a page are read from their files.
 Called by `stac_reader.py`.
 """
 
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,49 +32,80 @@ from geo_platform.serving.stac.item_source import ItemPage, PropertyTypes
 from geo_platform.serving.stac.page_token import PagePlace, read_token
 from geo_platform.serving.stac.request import ItemSearch
 from geo_platform.storage.local.atomic import os_errors
-from geo_platform.storage.local.stac_layout import Layout, read_document
+from geo_platform.storage.local.stac_layout import Layout, mtime_ns, read_document
 from geo_platform.storage.stac_documents import item_extent, union
 
 # A folder that changed so recently may change again at the same time stamp.
 _SETTLED_NS = 1_000_000_000
+_EXAMINED_EVERY_S = 60.0
+_MOST_DERIVED = 300
 
 Mask = npt.NDArray[np.bool_]
+T = TypeVar("T")
+
+# The times (ns) of an item's folder and file, and the item; None if the file cannot be read.
+_Entry = tuple[int, int, IndexedItem | None]
 
 
 class Snapshot:
-    """All items at one moment, newest first: the default order of a search."""
+    """All items at one moment, newest first: the default order of a search.
+
+    What is derived for a caller's rights is kept until the next snapshot.
+    """
 
     def __init__(self, items: Sequence[IndexedItem]) -> None:
         self.items = sorted(
             items, key=lambda item: (item.start, item.collection, item.item_id), reverse=True
         )
-        self._visible: dict[Rights, Mask] = {}
-
-    @cached_property
-    def starts(self) -> npt.NDArray[np.int64]:
-        return _microseconds([item.start for item in self.items])
-
-    @cached_property
-    def ends(self) -> npt.NDArray[np.int64]:
-        return _microseconds([item.end for item in self.items])
-
-    @cached_property
-    def geometries(self) -> npt.NDArray[np.object_]:
-        return np.array([item.geometry for item in self.items], dtype=object)
+        self.starts = _microseconds([item.start for item in self.items])
+        self.ends = _microseconds([item.end for item in self.items])
+        self.geometries = np.array([item.geometry for item in self.items], dtype=object)
+        self._derived: dict[tuple[Any, ...], Any] = {}
 
     def visible(self, rights: Rights) -> Mask:
         """Return which items the rights allow."""
-        if rights not in self._visible:
-            if len(self._visible) > 100:
-                self._visible.clear()
-            self._visible[rights] = np.fromiter(
+        return self._kept(
+            ("visible", rights),
+            lambda: np.fromiter(
                 (rights.allows(_document(item)) for item in self.items), bool, len(self.items)
-            )
-        return self._visible[rights]
+            ),
+        )
 
-    def visible_items(self, rights: Rights) -> Iterator[IndexedItem]:
-        for index in np.flatnonzero(self.visible(rights)):
-            yield self.items[index]
+    def extents(self, rights: Rights) -> dict[str, dict[str, Any]]:
+        """Return the extent of the visible items of each collection that has any."""
+
+        def derived() -> dict[str, dict[str, Any]]:
+            extents: dict[str, list[dict[str, Any]]] = {}
+            for item in self._visible_items(rights):
+                extents.setdefault(item.collection, []).append(item_extent(_document(item)))
+            return {name: union(extents[name]) for name in sorted(extents)}
+
+        return self._kept(("extents", rights), derived)
+
+    def property_types(self, rights: Rights, collections: tuple[str, ...] | None) -> PropertyTypes:
+        """Return the properties of the visible items in these collections, or in all."""
+
+        def derived() -> PropertyTypes:
+            types: dict[str, set[str]] = {}
+            for item in self._visible_items(rights):
+                if collections is None or item.collection in collections:
+                    for name, value in item.properties.items():
+                        types.setdefault(name, set()).add(json_type(value))
+            return PropertyTypes({name: frozenset(found) for name, found in types.items()})
+
+        return self._kept(("types", rights, collections), derived)
+
+    def _visible_items(self, rights: Rights) -> Iterator[IndexedItem]:
+        return (self.items[index] for index in np.flatnonzero(self.visible(rights)))
+
+    def _kept(self, key: tuple[Any, ...], derive: Callable[[], T]) -> T:
+        kept: T | None = self._derived.get(key)
+        if kept is None:
+            kept = derive()
+            if len(self._derived) >= _MOST_DERIVED:
+                self._derived.clear()
+            self._derived[key] = kept
+        return kept
 
 
 class FileSearch:
@@ -86,7 +117,8 @@ class FileSearch:
         self._seconds = seconds
         self._lock = Lock()
         self._folders: dict[str, int] = {}
-        self._files: dict[str, dict[str, tuple[int, IndexedItem | None]]] = {}
+        self._items: dict[str, dict[str, _Entry]] = {}
+        self._examine_at = 0.0
         self._snapshot = Snapshot([])
 
     def page(self, search: ItemSearch, rights: Rights) -> ItemPage:
@@ -119,23 +151,16 @@ class FileSearch:
         return ItemPage(tuple(documents), token, matched)
 
     def collections(self, rights: Rights) -> list[dict[str, Any]]:
-        extents: dict[str, list[dict[str, Any]]] = {}
-        for item in self._current().visible_items(rights):
-            extents.setdefault(item.collection, []).append(item_extent(_document(item)))
         documents = []
-        for collection, of_items in sorted(extents.items()):
+        for collection, extent in self._current().extents(rights).items():
             document = self._catalog.collection(collection)
             if document is not None:
-                documents.append({**document, "extent": union(of_items)})
+                documents.append({**document, "extent": extent})
         return documents
 
     def property_types(self, rights: Rights, collections: Sequence[str] | None) -> PropertyTypes:
-        types: dict[str, set[str]] = {}
-        for item in self._current().visible_items(rights):
-            if collections is None or item.collection in collections:
-                for name, value in item.properties.items():
-                    types.setdefault(name, set()).add(json_type(value))
-        return PropertyTypes({name: frozenset(found) for name, found in types.items()})
+        names = None if collections is None else tuple(sorted(collections))
+        return self._current().property_types(rights, names)
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
@@ -165,46 +190,65 @@ class FileSearch:
     def _current(self) -> Snapshot:
         """Return the present items, after reading the files that changed."""
         with self._lock, os_errors("The catalog"):
+            if time.monotonic() > self._examine_at:
+                # Somebody may have edited a file, which does not change its folder.
+                self._folders.clear()
+                self._examine_at = time.monotonic() + _EXAMINED_EVERY_S
+                is_thorough = True
+            else:
+                is_thorough = False
             names = self._layout.collections()
-            has_changed = set(names) != self._files.keys()
-            for gone in self._files.keys() - set(names):
-                del self._files[gone]
+            has_changed = False
+            for gone in self._items.keys() - set(names):
+                del self._items[gone]
                 self._folders.pop(gone, None)
+                has_changed = True
             for name in names:
                 folder = self._layout.folder / name
                 changed_ns = folder.stat().st_mtime_ns
                 if self._folders.get(name) != changed_ns:
-                    has_changed |= self._refresh(name, folder)
+                    has_changed |= self._refresh(name, folder, is_thorough=is_thorough)
                     is_settled = time.time_ns() - changed_ns > _SETTLED_NS
                     self._folders[name] = changed_ns if is_settled else 0
             if has_changed:
                 self._snapshot = Snapshot(
                     [
                         item
-                        for files in self._files.values()
-                        for _, item in files.values()
+                        for entries in self._items.values()
+                        for _, _, item in entries.values()
                         if item is not None
                     ]
                 )
             return self._snapshot
 
-    def _refresh(self, name: str, folder: Path) -> bool:
-        """Read the items of a collection whose files changed; return whether there are any."""
-        known, present = self._files.get(name, {}), {}
-        has_changed = name not in self._files
-        for item_id in self._layout.item_ids(folder):
-            path = self._layout.item(name, item_id)
-            try:
-                changed_ns = path.stat().st_mtime_ns
-            except FileNotFoundError:
-                continue
-            if item_id in known and known[item_id][0] == changed_ns:
-                present[item_id] = known[item_id]
-            else:
-                present[item_id] = (changed_ns, _indexed(name, path))
-                has_changed = True
+    def _refresh(self, name: str, folder: Path, *, is_thorough: bool) -> bool:
+        """Read the items of a collection that changed; return whether there are any.
+
+        A publication renames a file into the item's folder, which changes the folder's time. With
+        `is_thorough`, the times of the files are compared too.
+        """
+        known = self._items.get(name, {})
+        present: dict[str, _Entry] = {}
+        has_changed = name not in self._items
+        with os.scandir(folder) as folders:
+            for each in folders:
+                if each.name.startswith(".") or not each.is_dir(follow_symlinks=False):
+                    continue
+                entry, folder_ns = known.get(each.name), each.stat().st_mtime_ns
+                is_recent = time.time_ns() - folder_ns < _SETTLED_NS
+                if entry is None or entry[0] != folder_ns or is_thorough or is_recent:
+                    path = self._layout.item(name, each.name)
+                    file_ns = mtime_ns(path)
+                    if file_ns == 0:
+                        continue
+                    if entry is None or entry[1] != file_ns:
+                        entry = (folder_ns, file_ns, _indexed(name, path))
+                        has_changed = True
+                    else:
+                        entry = (folder_ns, file_ns, entry[2])
+                present[each.name] = entry
         has_changed |= len(present) != len(known)
-        self._files[name] = present
+        self._items[name] = present
         return has_changed
 
 
@@ -240,9 +284,7 @@ def _document(item: IndexedItem) -> dict[str, Any]:
 
 
 def _microseconds(moments: Sequence[datetime]) -> npt.NDArray[np.int64]:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return np.array([_whole_microseconds(moment - epoch) for moment in moments], dtype=np.int64)
-
-
-def _whole_microseconds(delta: Any) -> int:
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds  # type: ignore[no-any-return]
+    """Return the microseconds since 1970 of times in UTC."""
+    return np.array(
+        [moment.replace(tzinfo=None) for moment in moments], dtype="datetime64[us]"
+    ).view(np.int64)

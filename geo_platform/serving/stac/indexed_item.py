@@ -17,7 +17,7 @@ from geo_platform.errors import TimeExceeded
 from geo_platform.serving.stac.cql2_filter import properties_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IndexedItem:
     """An item. `properties` are the numbers, texts and lists of these; `geometry` may be None."""
 
