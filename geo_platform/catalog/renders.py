@@ -2,7 +2,7 @@
 
 `geo_platform/drawing.py` and `raster/picture.py` decide how a raster is drawn.
 
-Called by `raster_item.py` and `serving/raster/painting.py`.
+Called by `raster_item.py`, `serving/raster/painting.py` and `serving/raster/rasters.py`.
 """
 
 from collections.abc import Mapping
@@ -46,6 +46,11 @@ def renders(drawing: Drawing, *, asset: str) -> dict[str, dict[str, Any]]:
     one: a hillshade as the heights in gray.
     """
     return {name: _render(each, asset) for name, each in drawings_of(drawing).items()}
+
+
+def render_titles(drawings: Mapping[str, Drawing]) -> dict[str, str]:
+    """Return the titles of drawings by their names."""
+    return {name: _TITLES[drawing.style] for name, drawing in drawings.items()}
 
 
 def _render(drawing: Drawing, asset: str) -> dict[str, Any]:

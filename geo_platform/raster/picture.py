@@ -245,12 +245,11 @@ def _position(view: RasterView, drawing: Drawing) -> NDArray[np.float64]:
 def _shade(view: RasterView, drawing: Drawing) -> NDArray[np.float64]:
     """Return the light on each pixel, 0 to 1, exaggerated so that flat terrain is visible."""
     across, down = _slopes(view)
-    slope = np.arctan(np.hypot(across, down) / (drawing.typical_slope or 1.0))
-    aspect = np.arctan2(-across, down)
+    # Horn's formula, with the sines and cosines of slope and aspect written as slopes.
+    across, down = (each / (drawing.typical_slope or 1.0) for each in (across, down))
     zenith, azimuth = math.radians(90 - ALTITUDE_DEG), math.radians(AZIMUTH_DEG)
-    shade = np.cos(zenith) * np.cos(slope) + np.sin(zenith) * np.sin(slope) * np.cos(
-        azimuth - aspect
-    )
+    facing = math.cos(azimuth) * down - math.sin(azimuth) * across
+    shade = (math.cos(zenith) + math.sin(zenith) * facing) / np.sqrt(1 + across**2 + down**2)
     return np.asarray(np.clip(shade, 0, 1))
 
 

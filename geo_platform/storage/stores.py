@@ -20,6 +20,7 @@ from geo_platform.ports import (
     StoredTable,
 )
 from geo_platform.settings import Profile, Settings
+from geo_platform.storage.gdal_sources import GdalSources
 from geo_platform.trace.sources import ProvenanceReader
 
 
@@ -127,6 +128,10 @@ class HomeStores:
     @cached_property
     def objects(self) -> ObjectStore:
         return open_objects(self.settings)
+
+    @cached_property
+    def gdal_sources(self) -> GdalSources:
+        return GdalSources(self.settings, self.objects)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -4,6 +4,9 @@ Files are ingested by the real command, served by the real application over HTTP
 what rasterio and GDAL's programs read from the stored COG.
 """
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -273,3 +276,219 @@ class TestValues:
         assert valid.mean() > 0.05
         difference = np.abs(found[:count].astype(float) - expected)[:, valid]
         assert difference.max() <= (0 if resampling == "nearest" else 1)
+
+    def test_a_crop_has_the_pixels_of_the_cog(self, readers: Readers) -> None:
+        with MemoryFile(readers.stored("dem", "data")) as memory, memory.open() as cog:
+            # Columns 250 to 350, rows 150 to 230, in the raster's own CRS.
+            bounds = (502_500, 5_197_700, 503_500, 5_198_500)
+            window = cog.window(*bounds)
+            expected = cog.read(1, window=window)
+        path = f"/bbox/{','.join(map(str, bounds))}"
+        values = readers.pixels("dem", f"{path}.npy", bbox_crs="EPSG:32633")
+        assert np.array_equal(values[0], np.where(expected == -9999, values[0], expected))
+        assert np.array_equal(values[1] == 0, expected == -9999)
+        tiff = readers.ask("dem", f"{path}.tif", params={"bbox_crs": "EPSG:32633"})
+        with MemoryFile(tiff.content) as memory, memory.open() as crop:
+            assert (crop.bounds, crop.crs.to_epsg(), crop.nodata) == (bounds, 32633, -9999)
+            assert np.array_equal(crop.read(1), expected)
+        small = readers.pixels("dem", f"{path}.png", bbox_crs="EPSG:32633", max_size=50)
+        assert small.shape == (4, 40, 50)
+        mercator = readers.ask(
+            "dem", "/bbox/15.03,46.93,15.05,46.94.tif", params={"crs": "EPSG:3857"}
+        )
+        with MemoryFile(mercator.content) as memory, memory.open() as crop:
+            assert crop.crs.to_epsg() == 3857
+            assert crop.bounds.left == pytest.approx(15.03 * HALF_WORLD_M / 180)
+
+    def test_a_point_has_the_value_of_its_pixel(self, readers: Readers) -> None:
+        with MemoryFile(readers.stored("sixteen", "data")) as memory, memory.open() as cog:
+            expected = cog.read()[:, 123, 456]
+        place = "504565,5198765"
+        found = readers.ask("sixteen", f"/point/{place}", params={"crs": "EPSG:32633"}).json()
+        assert (found["row"], found["col"]) == (123, 456)
+        assert found["values"] == {f"b{index + 1}": value for index, value in enumerate(expected)}
+        ratio = readers.ask(
+            "sixteen", f"/point/{place}", params={"crs": "EPSG:32633", "expression": "b1/b2"}
+        ).json()
+        assert ratio["values"] == {"b1/b2": pytest.approx(expected[0] / expected[1])}
+        hole = readers.ask("dem", "/point/503005,5197505", params={"crs": "EPSG:32633"}).json()
+        assert hole["values"] == {"b1": None}
+        outside = readers.ask("dem", "/point/0,0")
+        assert (outside.status_code, outside.json()["code"]) == (404, "NOT_FOUND")
+
+    def test_statistics_are_those_of_the_valid_pixels(self, readers: Readers) -> None:
+        with MemoryFile(readers.stored("dem", "data")) as memory, memory.open() as cog:
+            pixels = cog.read(1, masked=True).compressed().astype(np.float64)
+        found = readers.ask("dem", "/statistics").json()
+        assert found["is_exact"]
+        figures = found["bands"]["b1"]
+        assert figures["pixels"] == pixels.size == ROWS * COLS - 100 * 200
+        assert (figures["min"], figures["max"]) == (pixels.min(), pixels.max())
+        assert figures["mean"] == pytest.approx(pixels.mean())
+        assert figures["stddev"] == pytest.approx(pixels.std())
+        assert figures["percentiles"]["98"] == pytest.approx(np.percentile(pixels, 98))
+        assert sum(figures["histogram"][0]) == pixels.size
+        bbox = {"bbox": "505000,5197000,505100,5197100", "bbox_crs": "EPSG:32633"}
+        part = readers.ask("dem", "/statistics", params=bbox).json()["bands"]["b1"]
+        assert part["pixels"] == 100
+
+    def test_band_maths(self, readers: Readers) -> None:
+        with MemoryFile(readers.stored("sixteen", "data")) as memory, memory.open() as cog:
+            red, green, _ = cog.read()[:, :512, :512].astype(np.float64)
+        expression = "(b1-b2)/(b1+b2)"
+        found = readers.pixels("sixteen", "/tiles/native/1/0/0.npy", expression=expression)
+        assert found.shape == (2, 512, 512)
+        assert np.allclose(found[0], (red - green) / (red + green), atol=1e-6)
+        picture = readers.pixels(
+            "sixteen",
+            "/tiles/native/1/0/0.png",
+            expression=expression,
+            rescale="-1,1",
+            colormap="gray",
+        )
+        expected = ((red - green) / (red + green) + 1) / 2 * 255
+        assert np.abs(picture[0] - expected).max() <= 2.5
+        # By percentiles of the whole raster, so that neighbouring tiles are drawn alike.
+        first = readers.pixels("sixteen", "/tiles/native/1/0/0.png", expression="b1*2")
+        ramp = readers.pixels("sixteen", "/preview.png", expression="b1*2")
+        assert np.array_equal(first[:, :500, :500], ramp[:, :500, :500])
+        # A division by zero is no value.
+        zero = readers.pixels("classes", "/tiles/native/1/0/0.npy", expression="1/b1")
+        classes = np.digitize(smooth(1), [0.25, 0.5, 0.75])[0, :512, :512]
+        assert np.array_equal(zero[1] == 0, classes == 0)
+
+
+class TestClients:
+    def test_gdal_reads_the_tiles_by_wmts(self, readers: Readers, tmp_path: Path) -> None:
+        address = f"{readers.address}/raster/collections/rasters/items/rgb/WMTSCapabilities.xml"
+        out = tmp_path / "native.tif"
+        environment = {**os.environ, "GDAL_HTTP_HEADERS": f"X-Api-Key: {readers.key}"}
+        source = f"WMTS:{address},layer=default,tilematrixset=native"
+        command = ["gdal_translate", "-q", "-outsize", "900", "700", source, str(out)]
+        subprocess.run(command, check=True, env=environment, cwd=tmp_path, timeout=120)
+        with rasterio.open(out) as read:
+            assert read.crs.to_epsg() == 32633
+            assert read.transform[:6] == pytest.approx((10, 0, 500_000, 0, -10, 5_200_000))
+            source_pixels = (smooth(3) * 255).astype(np.uint8)
+            assert np.array_equal(read.read([1, 2, 3]), source_pixels)
+        described = subprocess.run(
+            ["gdalinfo", "-json", f"WMTS:{address},layer=default,tilematrixset=WebMercatorQuad"],
+            check=True,
+            env=environment,
+            cwd=tmp_path,
+            timeout=120,
+            capture_output=True,
+        )
+        assert 'ID["EPSG",3857]' in json.loads(described.stdout)["coordinateSystem"]["wkt"]
+
+    def test_tilejson_leads_to_tiles_of_the_version(self, readers: Readers) -> None:
+        document = readers.ask("dem", "/tilejson.json", params={"render": "hillshade"}).json()
+        west, south, east, north = document["bounds"]
+        assert [west, south, east, north] == pytest.approx(readers.document("dem")["bbox"])
+        zoom = document["maxzoom"]
+        assert zoom == 14  # 10 m at 47 degrees north is 14.6 m of the map
+        x, y = tile_of((west + east) / 2, (south + north) / 2, zoom)
+        template = document["tiles"][0]
+        assert template.startswith(f"{readers.address}/raster/")
+        address = template.replace("{z}", str(zoom)).replace("{x}", str(x)).replace("{y}", str(y))
+        tile = readers.client.get(address, headers={"X-Api-Key": readers.key})
+        assert (tile.status_code, tile.headers["content-type"]) == (200, "image/webp")
+        assert tile.headers["cache-control"] == "private, max-age=31536000, immutable"
+        pixels = decoded(tile.content)
+        assert np.abs(pixels[0].astype(int) - pixels[1]).max() < 12  # gray
+
+    def test_a_tile_matrix_set_describes_the_native_grid(self, readers: Readers) -> None:
+        found = readers.ask("dem", "/tiles/native").json()
+        assert found["crs"] == "http://www.opengis.net/def/crs/EPSG/0/32633"
+        last = found["tileMatrices"][-1]
+        assert (last["cellSize"], last["matrixWidth"], last["matrixHeight"]) == (10, 2, 2)
+        assert last["pointOfOrigin"] == [500_000, 5_200_000]
+        assert last["scaleDenominator"] == pytest.approx(10 / 0.00028)
+        described = readers.ask("dem").json()
+        assert described["native_maxzoom"] == 1
+        assert set(described["renders"]) == {"default", "elevation", "hillshade"}
+        assert described["assets"] == ["data"]
+
+
+class TestFreshness:
+    def test_what_is_unchanged_is_not_read(self, readers: Readers) -> None:
+        path = "/tiles/native/1/0/0.webp"
+        first = readers.ask("dem", path)
+        again = readers.ask("dem", path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        other = readers.ask("dem", path, params={"render": "hillshade"})
+        assert other.headers["etag"] != first.headers["etag"]
+        gone = readers.ask("dem", path, params={"v": "0" * 16})
+        assert (gone.status_code, gone.json()["code"]) == (410, "VERSION_GONE")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("item", "path", "parameters", "status", "code"),
+        [
+            ("none", "/preview.png", {}, 404, "NOT_FOUND"),
+            ("dem", "/preview.png", {"asset": "none"}, 404, "NOT_FOUND"),
+            ("dem", "/preview.png", {"asset": "thumbnail"}, 404, "NOT_FOUND"),
+            ("dem", "/tiles/native/2/0/0.png", {}, 404, "NOT_FOUND"),
+            ("dem", "/tiles/native/1/2/0.png", {}, 404, "NOT_FOUND"),
+            ("dem", "/tiles/WebMercatorQuad/3/8/0.png", {}, 404, "NOT_FOUND"),
+            ("dem", "/tiles/WebMercatorQuad/99/0/0.png", {}, 422, "PARAMETER_INVALID"),
+            ("dem", "/tiles/WorldCRS84Quad/1/0/0.png", {}, 422, "PARAMETER_INVALID"),
+            ("dem", "/tiles/native/1/0/0.gif", {}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"render": "none"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"bands": "2"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"bands": "1,1"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"bands": "1", "render": "default"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"rescale": "5,1"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"rescale": "1e,e"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"colormap": "none"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.npy", {"colormap": "magma"}, 422, "PARAMETER_INVALID"),
+            ("classes", "/preview.png", {"rescale": "0,1"}, 422, "PARAMETER_INVALID"),
+            ("classes", "/preview.png", {"colormap": "magma"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"resampling": "lanczos"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"max_size": "100000"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"expression": "b2"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"expression": "9**9**9"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"expression": "__import__('os')"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/bbox/1,2,3.png", {}, 422, "PARAMETER_INVALID"),
+            ("dem", "/bbox/1,9,3,2.png", {}, 422, "PARAMETER_INVALID"),
+            ("dem", "/bbox/1,2,3,4.png", {"crs": "EPSG:999999"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/point/nan,1", {}, 422, "PARAMETER_INVALID"),
+        ],
+    )
+    def test_what_cannot_be_answered_has_a_code(
+        self,
+        readers: Readers,
+        item: str,
+        path: str,
+        parameters: dict[str, str],
+        status: int,
+        code: str,
+    ) -> None:
+        refused = readers.ask(item, path, params=parameters)
+        assert (refused.status_code, refused.json()["code"]) == (status, code), refused.text
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["remedy"]
+
+    def test_a_vector_item_has_no_pictures_and_nobody_reads_without_a_key(
+        self, readers: Readers
+    ) -> None:
+        url = f"{readers.address}/raster/collections/rasters/items/dem/preview.png"
+        assert readers.client.get(url).status_code == 401
+
+    def test_a_limited_key_sees_its_collections_only(self, readers: Readers) -> None:
+        settings = readers.profile.settings(readers.home)
+        key = KeyFile(settings.api_keys_file).create(
+            "limited", Scope.reader, collections=("others",)
+        )
+        for path in (
+            "",
+            "/preview.png",
+            "/tiles/native/1/0/0.png",
+            "/statistics",
+            "/point/15,46.9",
+        ):
+            for item in ("dem", "none"):
+                refused = readers.ask(item, path, headers={"X-Api-Key": key})
+                assert (refused.status_code, refused.json()["code"]) == (404, "NOT_FOUND")
+                assert refused.json()["detail"].startswith("There is no item")

@@ -1,28 +1,46 @@
 """Open the COG of an item's asset for reading, from wherever the store keeps it.
 
 The bytes that are read are those that the item describes: the object's size and checksum are
-compared first, and its etag holds for every byte that follows.
+compared once, and the etag that it has then holds for every byte that follows. Opened COGs are kept
+for the next request of the same version of the item.
 
-Called by `api/serving/raster.py` and `rasters.py`.
+Used by `api/serving` and `serving/raster`.
 """
 
+import logging
+import re
+import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
-import pystac
 import rasterio
 from rasterio.io import DatasetReader
 
-from geo_platform.errors import Conflict, NotFound, PlatformError, StoreUnavailable
+from geo_platform.errors import (
+    Conflict,
+    NotFound,
+    PlatformError,
+    SourceNotFound,
+    StoreDenied,
+    StoreUnavailable,
+)
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ObjectStore
 from geo_platform.raster.rasterio_internals import block_cache_setting, gdal_error_types
 from geo_platform.serving.published import PublishedItem
+from geo_platform.storage.gdal_sources import GdalSource, GdalSources
 
 DEFAULT_ASSET = "data"
+COG_MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 BLOCK_CACHE_BYTES = 256 * 1024**2
+# COGs that are kept open while nobody reads them.
+MAX_IDLE = 64
 # The multihash prefix of sha2-256 in `file:checksum`.
 _SHA2_256 = "1220"
+_HTTP_STATUS = re.compile(r"HTTP (?:response|error) code\D*(\d{3})", re.IGNORECASE)
+_SIGNATURE = re.compile(r"(sig(?:=|%3D))[^&\s'\"]+", re.IGNORECASE)
 
 
 def cog_assets(item: PublishedItem) -> list[str]:
@@ -30,22 +48,63 @@ def cog_assets(item: PublishedItem) -> list[str]:
     return [
         name
         for name, asset in item.document["assets"].items()
-        if asset.get("type") == pystac.MediaType.COG.value and ASSET_KEY in asset
+        if asset.get("type") == COG_MEDIA_TYPE and ASSET_KEY in asset
     ]
+
+
+class OpenCog:
+    """An open COG and the overviews of it that were read. For one thread at a time."""
+
+    def __init__(self, source: GdalSource) -> None:
+        self._source = source
+        self._overviews: dict[int, DatasetReader] = {}
+        self.full = self._opened()
+
+    @property
+    def is_usable(self) -> bool:
+        return time.monotonic() < self._source.usable_until
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return self._source.options
+
+    def at(self, factor: int) -> DatasetReader:
+        """Return the overview with this factor, of those that the COG has; 0 for the COG itself."""
+        if not factor:
+            return self.full
+        if factor not in self._overviews:
+            level = self.full.overviews(1).index(factor)
+            self._overviews[factor] = self._opened(OVERVIEW_LEVEL=level)
+        return self._overviews[factor]
+
+    def close(self) -> None:
+        for dataset in (self.full, *self._overviews.values()):
+            dataset.close()
+
+    def _opened(self, **options: Any) -> DatasetReader:
+        return rasterio.open(self._source.path, driver="GTiff", sharing=False, **options)
 
 
 class CogReader:
     """Opens COGs of published items. Safe among threads."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, sources: GdalSources) -> None:
         self._objects = objects
+        self._sources = sources
+        self._idle: OrderedDict[int, tuple[tuple[str, str], OpenCog]] = OrderedDict()
+        self._lock = Lock()
+        # GDAL quotes paths in its messages, and rasterio logs them; at DEBUG it logs every path.
+        logging.getLogger("rasterio").setLevel(logging.INFO)
+        logging.getLogger("rasterio._env").addFilter(_without_signature)
+        logging.getLogger("rasterio._err").addFilter(_without_signature)
 
     @contextmanager
-    def open(self, item: PublishedItem, asset_name: str) -> Iterator[DatasetReader]:
+    def open(self, item: PublishedItem, asset_name: str) -> Iterator[OpenCog]:
         """Open the COG of an asset. Errors of GDAL inside the context are translated too.
 
         Raises NotFound: the item has no such COG. Conflict: the object is another one than the
-        item describes. StoreUnavailable: the store does not answer, or the COG cannot be read.
+        item describes. StoreUnavailable, StoreDenied: the store does not answer or refuses access,
+        or the COG cannot be read.
         """
         names = cog_assets(item)
         if asset_name not in names:
@@ -55,51 +114,105 @@ class CogReader:
                 if names
                 else "It is not a raster. GET /stac shows its assets.",
             )
-        asset = item.asset(asset_name)
+        version = (f"{item.collection}/{item.item_id}/{item.version}", asset_name)
+        with _gdal_errors(item, asset_name), rasterio.Env(**_settings()):
+            cog = self._idle_cog(version)
+            if cog is None:
+                source = self._source(item, item.asset(asset_name))
+                with rasterio.Env(**source.options):
+                    cog = OpenCog(source)
+            try:
+                with rasterio.Env(**cog.options):
+                    yield cog
+            except BaseException:
+                cog.close()
+                raise
+            self._keep(version, cog)
+
+    def close(self) -> None:
+        """Close the COGs that nobody reads."""
+        with self._lock:
+            idle, self._idle = list(self._idle.values()), OrderedDict()
+        for _, cog in idle:
+            cog.close()
+
+    def _source(self, item: PublishedItem, asset: Mapping[str, Any]) -> GdalSource:
         container, key = asset[ASSET_CONTAINER], asset[ASSET_KEY]
-        stored = self._objects.stat(container, key)
-        _check_same(asset, stored.reference.size_bytes, stored.metadata, item)
-        with (
-            _gdal_errors(item, asset_name),
-            self._objects.local_path(container, key, etag=stored.reference.etag) as path,
-            _gdal_settings(),
-            rasterio.open(path, driver="GTiff", sharing=False) as cog,
-        ):
-            yield cog
+        try:
+            stored = self._objects.stat(container, key)
+        except SourceNotFound as error:
+            raise _replaced(item) from error
+        checksum = str(asset.get("file:checksum", "")).removeprefix(_SHA2_256)
+        is_same_size = asset.get("file:size") in (None, stored.reference.size_bytes)
+        if not is_same_size or stored.metadata.get("sha256", checksum) != checksum:
+            raise _replaced(item)
+        return self._sources.source(container, key, etag=stored.reference.etag)
+
+    def _idle_cog(self, version: tuple[str, str]) -> OpenCog | None:
+        with self._lock:
+            same = [handle for handle, (kept, _) in self._idle.items() if kept == version]
+            if not same:
+                return None
+            cog = self._idle.pop(same[-1])[1]
+        if cog.is_usable:
+            return cog
+        cog.close()
+        return None
+
+    def _keep(self, version: tuple[str, str], cog: OpenCog) -> None:
+        with self._lock:
+            self._idle[id(cog)] = (version, cog)
+            excess = self._idle.popitem(last=False)[1][1] if len(self._idle) > MAX_IDLE else None
+        if excess is not None:
+            excess.close()
 
 
-def _check_same(
-    asset: Mapping[str, Any], size_bytes: int, metadata: Mapping[str, str], item: PublishedItem
-) -> None:
-    checksum = str(asset.get("file:checksum", "")).removeprefix(_SHA2_256)
-    stored_checksum = metadata.get("sha256", checksum)
-    if asset.get("file:size") not in (None, size_bytes) or checksum != stored_checksum:
-        raise Conflict(
-            f"The raster of the item {item.item_id!r} is being replaced.",
-            remedy="Send the request again in a few seconds.",
-        )
-
-
-def _gdal_settings() -> rasterio.Env:
-    """Return the settings under which COGs are read: one file, no sidecars, no listing."""
-    return rasterio.Env(
-        **block_cache_setting(BLOCK_CACHE_BYTES),
-        GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
-        GDAL_PAM_ENABLED="NO",
-        GDAL_NUM_THREADS="1",
-        GTIFF_HONOUR_NEGATIVE_SCALEY="NO",
-        PROJ_NETWORK="OFF",
+def _replaced(item: PublishedItem) -> Conflict:
+    return Conflict(
+        f"The raster of the item {item.item_id!r} is being replaced.",
+        remedy="Send the request again in a few seconds.",
     )
+
+
+def _settings() -> dict[str, Any]:
+    """Return the settings under which COGs are read: one file, no sidecars, no listing."""
+    return {
+        **block_cache_setting(BLOCK_CACHE_BYTES),
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_PAM_ENABLED": "NO",
+        "GDAL_NUM_THREADS": "1",
+        "GTIFF_HONOUR_NEGATIVE_SCALEY": "NO",
+        "PROJ_NETWORK": "OFF",
+    }
 
 
 @contextmanager
 def _gdal_errors(item: PublishedItem, asset_name: str) -> Iterator[None]:
+    """Translate errors of GDAL. Their texts may hold a signed URL, so they are not passed on."""
     try:
         yield
     except PlatformError:
         raise
     except gdal_error_types() as error:
-        raise StoreUnavailable(
-            f"The raster {asset_name!r} of the item {item.item_id!r} could not be read.",
-            gdal=str(error)[:500],
-        ) from error
+        raise _translated(item, asset_name, error) from None
+
+
+def _translated(item: PublishedItem, asset_name: str, error: BaseException) -> PlatformError:
+    chain = [error, error.__cause__, error.__context__]
+    text = " ".join(str(link) for link in chain if link is not None)
+    status = match[1] if (match := _HTTP_STATUS.search(text)) else ""
+    what = f"The raster {asset_name!r} of the item {item.item_id!r}"
+    if status in ("404", "412"):
+        return _replaced(item)
+    if status in ("401", "403"):
+        return StoreDenied(f"{what} may not be read: the store answers {status}.")
+    return StoreUnavailable(
+        f"{what} could not be read.", gdal=_SIGNATURE.sub(r"\1***", text)[:300], status=status
+    )
+
+
+def _without_signature(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    if _SIGNATURE.search(text):
+        record.msg, record.args = _SIGNATURE.sub(r"\1***", text), ()
+    return True

@@ -1,6 +1,6 @@
 """Encode pixels for a client: pictures as PNG, JPEG and WebP, values as NPY and GeoTIFF.
 
-Called by `api/serving/raster.py` and `rasters.py`.
+Used by `api/serving` and `serving/raster`.
 """
 
 from enum import StrEnum

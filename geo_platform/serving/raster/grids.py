@@ -4,7 +4,7 @@
     native            tiles of 512 px of the raster's own pixels; each zoom doubles the resolution,
                       the last one has the full resolution
 
-Called by `api/serving/raster.py` and `rasters.py`.
+Used by `api/serving` and `serving/raster`.
 """
 
 import math
@@ -15,10 +15,8 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geo_platform.errors import NotFound, ParameterInvalid
-from geo_platform.serving.raster.windows import PixelWindow
+from geo_platform.serving.raster.windows import MERCATOR, MERCATOR_HALF_M, PixelWindow
 
-MERCATOR = CRS.from_epsg(3857)
-MERCATOR_HALF_M = math.pi * 6_378_137.0
 MAX_ZOOM = 24
 NATIVE_TILE_PX = 512
 
@@ -78,11 +76,7 @@ def native_grid(crs: CRS, transform: Affine, *, rows: int, cols: int) -> NativeG
     """
     is_square = math.isclose(transform.a, -transform.e, rel_tol=1e-6) and transform.a > 0
     if transform.b or transform.d or not is_square:
-        raise ParameterInvalid(
-            "The grid of this raster is rotated, not north up, or its pixels are not square, so "
-            "that it has no tiles of its own.",
-            remedy="Use the tiles of WebMercatorQuad, or a crop in the raster's own CRS.",
-        )
+        raise no_native_tiles()
     return NativeGrid(crs, transform, rows, cols)
 
 
@@ -100,6 +94,15 @@ def native_window(grid: NativeGrid, zoom: int, x: int, y: int) -> PixelWindow:
     offset = Affine.translation(x * NATIVE_TILE_PX * size, y * NATIVE_TILE_PX * size)
     transform = grid.transform @ offset @ Affine.scale(size)
     return PixelWindow(grid.crs, transform, NATIVE_TILE_PX, NATIVE_TILE_PX)
+
+
+def no_native_tiles() -> ParameterInvalid:
+    """Return the error for tiles of a grid that a tile matrix set cannot describe."""
+    return ParameterInvalid(
+        "The grid of this raster is rotated, not north up, or its pixels are not square, so that "
+        "it has no tiles of its own.",
+        remedy="Use the tiles of WebMercatorQuad, or `preview`, which is on the raster's own grid.",
+    )
 
 
 def _no_tile(zoom: int, x: int, y: int) -> NotFound:

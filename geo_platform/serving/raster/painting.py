@@ -4,7 +4,7 @@ Without a parameter a raster is drawn as in its preview: by the render `default`
 without renders, published by older releases, are decided on as `raster/picture.py` decides when it
 makes the preview, once for each version.
 
-Called by `api/serving/raster.py` and `rasters.py`.
+Called by `api/serving/raster_parameters.py` and `rasters.py`.
 """
 
 from collections import OrderedDict

@@ -6,8 +6,8 @@ are valid is decided as `raster/validity.py` says: the COG is written so that GD
 Used by `serving/raster`.
 """
 
+import itertools
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from rasterio.warp import reproject
 from rasterio.warp import transform as transform_points
 
 from geo_platform.raster.validity import NodataValue, Validity, equals_value, validity_of
-from geo_platform.serving.raster.windows import PixelWindow
+from geo_platform.serving.raster.cogs import OpenCog
+from geo_platform.serving.raster.windows import MERCATOR, MERCATOR_HALF_M, PixelWindow
 
 # An overview counts as fine enough if its pixels are at most this much larger than the window's.
 _TOLERANCE = 1.01
@@ -38,20 +39,40 @@ class WindowPixels:
 
 
 def read_window(
-    cog: DatasetReader, window: PixelWindow, bands: Sequence[int], resampling: Resampling
+    cog: OpenCog, window: PixelWindow, bands: Sequence[int], resampling: Resampling
 ) -> WindowPixels:
-    """Return the bands, counted from 1, on the window's grid. Outside the COG nothing is valid."""
-    factor = _overview_factor(cog, window)
-    if factor is None:
-        shape = (len(bands), window.rows, window.cols)
-        return WindowPixels(np.zeros(shape, dtype=cog.dtypes[0]), np.zeros(shape, dtype=np.bool_))
-    with ExitStack() as stack:
-        if factor:
-            level = cog.overviews(1).index(factor)
-            cog = stack.enter_context(
-                rasterio.open(cog.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level)
-            )
-        return _warped(cog, window, list(bands), resampling)
+    """Return the bands, counted from 1, on the window's grid. Outside the COG nothing is valid.
+
+    A raster that continues past 180 degrees is read on both sides of the antimeridian.
+    """
+    shape = (len(bands), window.rows, window.cols)
+    found = WindowPixels(np.zeros(shape, dtype=cog.full.dtypes[0]), np.zeros(shape, dtype=np.bool_))
+    is_empty = True
+    for world in _worlds(cog.full, window):
+        factor = _overview_factor(cog.full, world)
+        if factor is None:
+            continue
+        part = _warped(cog.at(factor), world, list(bands), resampling)
+        if is_empty:
+            found, is_empty = part, False
+        else:
+            values = np.where(found.valid, found.values, part.values)
+            found = WindowPixels(values, found.valid | part.valid)
+    return found
+
+
+def _worlds(cog: DatasetReader, window: PixelWindow) -> list[PixelWindow]:
+    """Return the window and, for a raster that continues past 180 degrees, its like there."""
+    half = 180.0 if cog.crs.is_geographic else MERCATOR_HALF_M if cog.crs == MERCATOR else None
+    is_across = window.crs == cog.crs or (cog.crs.is_geographic and window.crs == MERCATOR)
+    if half is None or not is_across:
+        return [window]
+    corners = [
+        cog.transform @ corner for corner in itertools.product((0, cog.width), (0, cog.height))
+    ]
+    west, east = min(x for x, _ in corners), max(x for x, _ in corners)
+    turns = [turn for turn in (1, -1) if max(east * turn, west * turn) > half * (1 + 1e-9)]
+    return [window, *(window.turned(turn) for turn in turns)]
 
 
 def _warped(
@@ -69,6 +90,9 @@ def _warped(
             src_nodata=nodata,
             dst_nodata=nodata,
             num_threads=1,
+            # Each band by itself. By default GDAL changes the nodata value of a band of 32 bits
+            # where another band has a value.
+            UNIFIED_SRC_NODATA="NO",
             **grid,
         )
         valid = np.stack([~equals_value(band, nodata) for band in values])

@@ -5,11 +5,20 @@ A tile of a tile matrix set becomes a `PixelWindow` in `grids.py`; `reading.py` 
 Used by `serving/raster`.
 """
 
+import math
 from dataclasses import dataclass
 
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.transform import array_bounds
+
+MERCATOR = CRS.from_epsg(3857)
+MERCATOR_HALF_M = math.pi * 6_378_137.0
+# The same map, in which longitudes beyond 180 degrees stay as they are.
+_ENDLESS_MERCATOR = CRS.from_proj4(
+    "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +x_0=0 +y_0=0 +k=1 +units=m "
+    "+nadgrids=@null +over +no_defs"
+)
 
 
 @dataclass(frozen=True)
@@ -44,3 +53,22 @@ class PixelWindow:
             self.rows + 2 * margin,
             self.cols + 2 * margin,
         )
+
+    def turned(self, turns: int) -> "PixelWindow":
+        """Return the window so many times around the Earth to the east.
+
+        Its CRS must be geographic, in degrees, or EPSG:3857.
+        """
+        is_mercator = self.crs == MERCATOR
+        step = 2 * MERCATOR_HALF_M if is_mercator else 360.0
+        return PixelWindow(
+            _ENDLESS_MERCATOR if is_mercator else self.crs,
+            Affine.translation(turns * step, 0) @ self.transform,
+            self.rows,
+            self.cols,
+        )
+
+    def resized(self, rows: int, cols: int) -> "PixelWindow":
+        """Return the window with the same bounds and other pixels."""
+        step = Affine.scale(self.cols / cols, self.rows / rows)
+        return PixelWindow(self.crs, self.transform @ step, rows, cols)

@@ -3,13 +3,13 @@
 A URL expires. Anybody who has it can use it. `api/jobs/uploads.py` and `api/serving/downloads.py`
 decide who gets one.
 
-Called by `api/jobs/uploads.py` and `api/serving/downloads.py`.
+Called by `api/jobs/uploads.py`, `api/serving/downloads.py` and `storage/gdal_sources.py`.
 """
 
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from azure.core.credentials import AzureNamedKeyCredential
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.storage.blob import BlobSasPermissions, UserDelegationKey, generate_blob_sas
 
 from geo_platform.errors import StoreDenied
@@ -79,6 +79,31 @@ def signed_download(
         ends_at_utc=ends_at_utc,
         media_type=media_type,
         content_disposition=content_disposition,
+    )
+
+
+def reading_url(
+    settings: Settings, container: str, key: str, *, ends_at_utc: datetime, etag: str
+) -> str:
+    """Return a URL with which the platform itself reads one blob, valid until `ends_at_utc`.
+
+    For libraries that send requests of their own. The URL differs by the etag, so that what is
+    kept by URL is of one version. It has the platform's own SAS token if that is its credential,
+    and does not differ then. Errors as of `signed_upload`.
+    """
+    account = blob_account(settings)
+    if account.kind is CredentialKind.sas:
+        name = settings.blob_container_prefix + check_container(container)
+        credential = credential_of(account)
+        token = credential.signature if isinstance(credential, AzureSasCredential) else ""
+        return f"{blob_uri(account.url, name, check_key(key))}?{token}"
+    return _signed_url(
+        settings,
+        container,
+        check_key(key),
+        permission=BlobSasPermissions(read=True),
+        ends_at_utc=ends_at_utc,
+        content_disposition=etag.strip('"'),
     )
 
 

@@ -13,7 +13,7 @@ from pyproj import CRS
 from rasterio.io import MemoryFile
 from shapely.geometry import box, shape
 
-from geo_platform.contracts.raster import CogStored
+from geo_platform.contracts.raster import CogStored, DrawingStyle
 from geo_platform.grid import GridShape, LonLatBounds
 from geo_platform.ports import SILVER
 from geo_platform.raster.footprint import footprint_geojson
@@ -66,6 +66,40 @@ def test_each_kind_has_pictures_with_contrast(
         assert valid.mean() == pytest.approx(800 / 1500, abs=0.03)
         assert not valid[: found.shape[1] // 3].any()
         assert np.ptp(found[:3][:, valid]) > 60
+
+
+@pytest.mark.parametrize(
+    ("bands", "dtype", "top", "more", "style", "ranges"),
+    [
+        (3, "uint8", 250, {"photometric": "RGB"}, DrawingStyle.natural, 0),
+        (3, "uint16", 9000, {"photometric": "RGB"}, DrawingStyle.stretched, 3),
+        (6, "float32", 2, {}, DrawingStyle.stretched, 3),
+        (1, "float32", 3000, {}, DrawingStyle.relief, 1),
+        (1, "int16", 9, {}, DrawingStyle.classes, 0),
+        (1, "uint8", 250, {}, DrawingStyle.ramp, 1),
+    ],
+)
+def test_each_kind_has_its_style(
+    chain: Chain,
+    write_raster: WriteRaster,
+    bands: int,
+    dtype: str,
+    top: float,
+    more: dict[str, Any],
+    style: DrawingStyle,
+    ranges: int,
+) -> None:
+    pixels = smooth(bands, 300, 400, dtype, top)
+    drawing = chain.cogs(chain.profile(write_raster("a.tif", pixels, **more))).drawing
+    assert drawing is not None
+    assert (drawing.style, len(drawing.ranges)) == (style, ranges)
+    assert drawing.bands == ((1, 2, 3) if bands > 1 else (1,))
+    for (low, high), band in zip(drawing.ranges, pixels, strict=False):
+        assert [low, high] == pytest.approx(np.percentile(band, [2, 98]), rel=0.01)
+    assert [each.value for each in drawing.colors] == (
+        np.unique(pixels).tolist() if style is DrawingStyle.classes else []
+    )
+    assert (drawing.typical_slope is not None) == (style is DrawingStyle.relief)
 
 
 def test_categories_have_the_colours_of_the_colour_table(

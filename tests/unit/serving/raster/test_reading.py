@@ -1,0 +1,174 @@
+"""Windows of COGs hold the right pixels, valid by the platform's rule, also beyond 180 degrees."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+
+from geo_platform.raster.validity import validity_of
+from geo_platform.serving.raster.cogs import OpenCog
+from geo_platform.serving.raster.grids import mercator_window
+from geo_platform.serving.raster.reading import read_window
+from geo_platform.serving.raster.windows import PixelWindow
+from geo_platform.storage.gdal_sources import GdalSource
+
+ROWS, COLS = 300, 400
+UTM = CRS.from_epsg(32633)
+GRID = Affine(10, 0, 500_000, 0, -10, 5_200_000)
+
+
+def write(
+    path: Path,
+    pixels: NDArray[Any],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    colors: list[ColorInterp] | None = None,
+    **more: Any,
+) -> OpenCog:
+    rows, cols = pixels.shape[1:]
+    profile = {"crs": UTM, "transform": GRID, "nodata": None, **more}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=cols,
+            height=rows,
+            count=len(pixels),
+            dtype=pixels.dtype,
+            tiled=True,
+            blockxsize=64,
+            blockysize=64,
+            **profile,
+        ) as target,
+    ):
+        if colors:
+            target.colorinterp = colors
+        target.write(pixels)
+        if mask is not None:
+            target.write_mask(mask)
+    return OpenCog(GdalSource(str(path)))
+
+
+def own_window(rows: int, cols: int) -> PixelWindow:
+    """A window on the raster's pixels that begins 5 rows above and 7 columns left of it."""
+    return PixelWindow(UTM, GRID @ Affine.translation(-7, -5), rows + 10, cols + 14)
+
+
+def some_pixels(bands: int, dtype: str) -> NDArray[Any]:
+    values = np.random.default_rng(7).integers(1, 120, (bands, ROWS, COLS))
+    return values.astype(dtype)
+
+
+SMALL = ["uint8", "int8", "int16", "uint16"]
+DTYPES = [*SMALL, "int32", "uint32", "int64", "uint64", "float32", "float64"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "nodata", "mask", "alpha"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_each_kind_of_validity_is_read_exactly(tmp_path: Path, dtype: str, kind: str) -> None:
+    bands = 4 if kind == "alpha" else 3
+    pixels = some_pixels(bands, dtype)
+    hole = np.zeros((ROWS, COLS), dtype=bool)
+    hole[40:90, 100:200] = True
+    more: dict[str, Any] = {}
+    if kind == "nodata":
+        pixels[1, hole] = 0  # of one band only
+        more["nodata"] = 0
+    elif kind == "mask":
+        more["mask"] = ~hole
+    elif kind == "alpha":
+        if dtype not in ("uint8", "uint16"):
+            pytest.skip("GDAL takes alpha of 8 and 16 bits only")
+        pixels[3] = np.where(hole, 0, np.iinfo(dtype).max)
+        red = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+        more |= {"photometric": "RGB", "colors": [*red, ColorInterp.alpha]}
+    cog = write(tmp_path / "a.tif", pixels, **more)
+    expected = validity_of(cog.full).of_bands(cog.full, cog.full.read())
+    for bands_read in ([1, 2, 3], [3, 2], [2]):
+        found = read_window(cog, own_window(ROWS, COLS), bands_read, Resampling.nearest)
+        index = [band - 1 for band in bands_read]
+        inside = (slice(None), slice(5, 5 + ROWS), slice(7, 7 + COLS))
+        assert np.array_equal(found.valid[inside], expected[index])
+        assert found.valid.sum() == expected[index].sum()
+        where = expected[index]
+        assert np.array_equal(found.values[inside][where], pixels[index][where])
+        assert found.values.dtype == pixels.dtype
+    cog.close()
+
+
+def test_nan_is_no_value_beside_a_mask(tmp_path: Path) -> None:
+    pixels = some_pixels(2, "float32")
+    pixels[0, 10:20] = np.nan
+    cog = write(tmp_path / "a.tif", pixels, mask=np.ones((ROWS, COLS), dtype=bool))
+    found = read_window(cog, own_window(ROWS, COLS), [1, 2], Resampling.nearest)
+    assert not found.valid[0, 15:25].any()
+    assert found.valid[1, 15:25, 7 : 7 + COLS].all()
+    cog.close()
+
+
+def test_the_fitting_overview_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write(path, np.zeros((1, 512, 512), dtype=np.uint8)).close()
+    with rasterio.open(path, "r+") as target:
+        target.build_overviews([2, 4], Resampling.nearest)
+    cog = OpenCog(GdalSource(str(path)))
+    read: list[int] = []
+    at = cog.at
+    cog.at = lambda factor: read.append(factor) or at(factor)  # type: ignore[method-assign,func-returns-value]
+    for scale in (0.5, 1, 1.9, 2, 3.9, 4, 100):
+        size = max(round(512 / scale), 1)
+        step = Affine.scale(512 / size)
+        read_window(cog, PixelWindow(UTM, GRID @ step, size, size), [1], Resampling.nearest)
+    assert read == [0, 0, 0, 2, 2, 4, 4]
+    cog.close()
+
+
+@pytest.mark.parametrize("crs", [4326, 3857])
+def test_a_raster_that_continues_past_180_degrees_is_on_both_sides(
+    tmp_path: Path, crs: int
+) -> None:
+    pixels = some_pixels(1, "uint8")
+    # 170 to 190 degrees, 300 rows of 400 columns.
+    half_m = 20037508.342789244
+    transform = (
+        Affine(20 / COLS, 0, 170, 0, -20 / COLS, 5)
+        if crs == 4326
+        else Affine(half_m / 9 / COLS, 0, half_m * 17 / 18, 0, -half_m / 9 / COLS, half_m / 36)
+    )
+    cog = write(tmp_path / "a.tif", pixels, crs=CRS.from_epsg(crs), transform=transform)
+    zoom = 5
+    count = 2**zoom
+    for x, west in ((0, -180.0), (count - 1, 180 - 360 / count)):
+        found = read_window(cog, mercator_window(zoom, x, 15, 256), [1], Resampling.nearest)
+        lons = west + (np.arange(256) + 0.5) * 360 / count / 256
+        cols = (np.where(lons < 0, lons + 360, lons) - 170) / 20 * COLS
+        inside = (cols >= 0) & (cols < COLS)
+        assert inside.sum() > 200
+        # The equator, the last row of tile 15, is a row of the raster.
+        row = found.values[0, 255]
+        assert np.array_equal(found.valid[0, 255], inside)
+        near = [
+            index
+            for index in range(ROWS)
+            if np.array_equal(pixels[0, index, cols[inside].astype(int)], row[inside])
+        ]
+        assert len(near) == 1
+    middle = read_window(cog, mercator_window(zoom, 16, 15, 256), [1], Resampling.nearest)
+    assert not middle.valid.any()
+    cog.close()
+
+
+def test_a_place_that_the_raster_does_not_touch_is_not_read(tmp_path: Path) -> None:
+    cog = write(tmp_path / "a.tif", some_pixels(1, "uint8"))
+    for zoom, x, y in ((5, 0, 0), (24, 5, 2**23), (0, 0, 0)):
+        found = read_window(cog, mercator_window(zoom, x, y, 256), [1], Resampling.bilinear)
+        assert found.valid.sum() <= 1
+    cog.close()
