@@ -570,9 +570,11 @@ def read_by_gdal(path: Path, dtype: str, *, masks: bool = False) -> tuple[Pixels
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(copy) as dataset:
             found = dataset.read()
-    # GDAL 3.6 has no type for signed bytes.
-    pixels = found[:count].view(dtype) if dtype == "int8" else found[:count]
-    return pixels, found[count:] != 0
+    if dtype != "int8" or not masks:
+        return found[:count], found[count:] != 0
+    # GDAL 3.6 has no type for signed bytes, and finds no negative nodata value in them.
+    with rasterio.open(path) as dataset:
+        return found[:count].view(dtype), dataset.read_masks() != 0
 
 
 def header_by_gdal(path: Path) -> dict[str, Any]:
