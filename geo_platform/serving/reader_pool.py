@@ -4,7 +4,8 @@
 
 `connections.py` has the connections of runs, and translates the errors of both.
 
-Called by `serving/stac/database_search.py` and `serving/stac/stac_reader.py`.
+Called by `serving/features/tables.py`, `serving/stac/database_search.py` and
+`serving/stac/stac_reader.py`.
 """
 
 from collections.abc import Iterator
@@ -53,10 +54,14 @@ class ReaderPool:
         self._is_open = False
 
     @contextmanager
-    def reading(self, *, seconds: float) -> Iterator[psycopg.Connection]:
-        """Open a transaction that only reads, all statements of the same moment.
+    def reading(
+        self, *, seconds: float, of_one_moment: bool = True
+    ) -> Iterator[psycopg.Connection]:
+        """Open a transaction that only reads.
 
-        Times are in UTC; the functions of pgSTAC are found.
+        `of_one_moment`: all statements see the database as it is at the first. A reader of a table
+        that may be replaced locks it instead: the rows of a table that is loaded after the first
+        statement would be invisible. Times are in UTC; the functions of pgSTAC are found.
         Raises TimeExceeded: a statement takes longer than `seconds`. DatabaseUnavailable: the
         database does not answer, or all connections are in use. StoreDenied: it refuses access.
         Other errors of psycopg are raised unchanged.
@@ -70,7 +75,11 @@ class ReaderPool:
             _bounded(seconds),
             self._pool.connection() as connection,
         ):
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.isolation_level = (
+                psycopg.IsolationLevel.REPEATABLE_READ
+                if of_one_moment
+                else psycopg.IsolationLevel.READ_COMMITTED
+            )
             connection.read_only = True
             with connection.transaction():
                 connection.execute(_SETTINGS, [str(max(1, int(seconds * 1000)))])

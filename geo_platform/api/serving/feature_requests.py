@@ -16,6 +16,7 @@ from geo_platform.errors import QueryInvalid, VersionGone
 from geo_platform.serving.features.collections import FeatureCollection, find_collection
 from geo_platform.serving.features.documents import Address
 from geo_platform.serving.features.opened import OpenFeatures
+from geo_platform.serving.features.query import check_syntax
 from geo_platform.serving.rights import Rights
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class FeatureReading:
         is replaced meanwhile, a request that names no version is answered from the new one.
         """
         named = version_in(request)
+        check_syntax(request.query_params.multi_items())
         for attempt in range(_ATTEMPTS):
             collection = find_collection(
                 self.services.published, collection_id, rights, version=named

@@ -112,6 +112,10 @@ _ROWS = {
         PARQUET_TYPE: {"schema": {"type": "string", "format": "binary"}},
     },
 }
+_QUERYABLES = {
+    "description": "JSON Schema of the properties.",
+    "content": {SCHEMA_TYPE: {"schema": {"type": "object"}}},
+}
 _ROW = {"description": "The row.", "content": {GEOJSON_TYPE: {"schema": {"type": "object"}}}}
 
 
@@ -156,7 +160,8 @@ def feature_routes(services: Services) -> APIRouter:
 
     @router.get(
         "/collections/{collection_id}/queryables",
-        responses=problem_responses(*PROBLEMS),
+        response_class=Response,
+        responses={**problem_responses(*PROBLEMS), 200: _QUERYABLES},
     )
     def get_feature_queryables(
         request: Request, collection_id: CollectionName, rights: ReadRights

@@ -29,7 +29,12 @@ from geo_platform.api.serving.readers import ReadRights
 from geo_platform.serving.features.collections import FeatureCollection, find_collection
 from geo_platform.serving.features.documents import JSON_TYPE
 from geo_platform.serving.features.opened import OpenFeatures
-from geo_platform.serving.features.query import FeatureQuery, chosen_columns, read_parameters
+from geo_platform.serving.features.query import (
+    FeatureQuery,
+    check_syntax,
+    chosen_columns,
+    read_parameters,
+)
 from geo_platform.serving.features.tile_documents import (
     GRID,
     TILE_TYPE,
@@ -124,6 +129,7 @@ def vector_tile_routes(services: Services) -> APIRouter:
         request: Request, collection_id: CollectionName, rights: ReadRights
     ) -> JSONResponse:
         """Return a MapLibre style that draws the tiles."""
+        check_syntax(request.query_params.multi_items())
         collection = find_collection(
             services.published, collection_id, rights, version=version_in(request)
         )

@@ -118,6 +118,20 @@ def read_parameters(
     )
 
 
+def check_syntax(parameters: Iterable[tuple[str, str]]) -> None:
+    """Check what can be checked of the parameters without a collection.
+
+    So a malformed request is always refused as such, also if its collection or version is gone.
+    Raises QueryInvalid: a parameter is malformed.
+    """
+    given = dict(parameters)
+    _integer(given, "limit", DEFAULT_LIMIT, least=1)
+    _integer(given, "after", 0, least=0)
+    _language(given)
+    if "bbox" in given:
+        _bbox(given["bbox"])
+
+
 def read_page(
     collection: FeatureCollection, opened: OpenFeatures, query: FeatureQuery, *, max_bytes: int
 ) -> FeaturePage:
@@ -262,12 +276,17 @@ def _bbox(text: str) -> tuple[float, float, float, float]:
 
 
 def _filter(given: Mapping[str, str]) -> Any:
-    language = given.get("filter-lang", TEXT)
-    if language not in (TEXT, JSON):
-        raise QueryInvalid(f"filter-lang must be {TEXT} or {JSON}.")
+    language = _language(given)
     if "filter" not in given:
         return None
     return parse_text(given["filter"]) if language == TEXT else parse_json(given["filter"])
+
+
+def _language(given: Mapping[str, str]) -> str:
+    language = given.get("filter-lang", TEXT)
+    if language not in (TEXT, JSON):
+        raise QueryInvalid(f"filter-lang must be {TEXT} or {JSON}.")
+    return language
 
 
 def _literal_crs(

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import shapely
@@ -35,11 +35,9 @@ from geo_platform.serving.features.opened import (
     column,
     too_slow,
 )
+from geo_platform.serving.reader_pool import ReaderPool
 from geo_platform.sql import statement
-from geo_platform.storage.postgres.connections import Database, database_errors
-
-if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
+from geo_platform.storage.postgres.connections import Database
 
 _CHUNK_ROWS = 500
 # A geometry with more points is made simpler for a tile before it is sent.
@@ -78,10 +76,8 @@ class PostgisReader:
     """Implements `FeatureReader` for the tables of the production profile."""
 
     def __init__(self, database: Database, *, connections: int, seconds: float) -> None:
-        self._database = database
-        self._max_connections = connections
+        self._pool = ReaderPool(database, max_connections=connections)
         self._seconds = seconds
-        self._pool: ConnectionPool[psycopg.Connection] | None = None
         self._layouts: OrderedDict[tuple[str, str], tuple[FeatureLayout, int]] = OrderedDict()
         self._lock = Lock()
 
@@ -91,61 +87,30 @@ class PostgisReader:
         source = collection.source
         if not isinstance(source, TableSource):
             raise CatalogRejected(f"{collection.id} is no table.")
-        with self._connect() as connection, _bad_values():
+        with (
+            self._pool.reading(seconds=self._seconds, of_one_moment=False) as connection,
+            _bad_values(),
+        ):
             self._begin(connection, source)
             layout, srid = self._layout(connection, collection, source)
-            yield _OpenTable(connection, source, layout, srid, time.monotonic() + self._seconds)
+            try:
+                yield _OpenTable(connection, source, layout, srid, time.monotonic() + self._seconds)
+            except psycopg.errors.UndefinedColumn as error:
+                # Somebody altered the table by hand.
+                with self._lock:
+                    self._layouts.pop((source.schema, source.version), None)
+                raise _gone(source) from error
 
     def close(self) -> None:
-        """Close the idle connections."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-
-    @contextmanager
-    def _connect(self) -> Iterator[psycopg.Connection]:
-        from psycopg_pool import PoolTimeout, TooManyRequests
-
-        with database_errors(self._database.place):
-            try:
-                with self._open_pool().connection() as connection:
-                    yield connection
-            except (PoolTimeout, TooManyRequests) as error:
-                raise DatabaseUnavailable(
-                    f"The database {self._database.place} has no free connection for readers."
-                ) from error
-
-    def _open_pool(self) -> "ConnectionPool[psycopg.Connection]":
-        # Imported here: commands that serve nobody need no pool.
-        from psycopg_pool import ConnectionPool
-
-        with self._lock:
-            if self._pool is None:
-                self._pool = ConnectionPool(
-                    self._database.url.get_secret_value(),
-                    kwargs={
-                        "application_name": f"{self._database.application_name} reader",
-                        "connect_timeout": 10,
-                        "options": "-c TimeZone=UTC -c default_transaction_read_only=on",
-                        # Tables change their columns under the same name.
-                        "prepare_threshold": None,
-                    },
-                    min_size=0,
-                    max_size=self._max_connections,
-                    timeout=self._seconds,
-                    max_waiting=20 * self._max_connections,
-                    check=ConnectionPool.check_connection,
-                    open=True,
-                )
-            return self._pool
+        """Close the connections."""
+        self._pool.close()
 
     def _begin(self, connection: psycopg.Connection, source: TableSource) -> None:
-        """Set the time limits, lock the table against renaming, and check its version."""
+        """Lock the table against being renamed, and check its version."""
         milliseconds = sql.Literal(int(self._seconds * 1000))
         table = sql.Identifier(source.schema, source.table)
         begin = sql.SQL(
-            "SET LOCAL statement_timeout = {0}; SET LOCAL lock_timeout = {0}; "
+            "SET LOCAL lock_timeout = {0}; "
             "LOCK TABLE {1} IN ACCESS SHARE MODE; "
             "SELECT obj_description(to_regclass({2}), 'pg_class')"
         ).format(milliseconds, table, sql.Literal(table.as_string(connection)))
@@ -276,11 +241,10 @@ def _bad_values() -> Iterator[None]:
     """Translate what the database says of a query's own values."""
     try:
         yield
-    except psycopg.errors.QueryCanceled as error:
-        raise too_slow() from error
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseUnavailable("The table is being replaced. Send the request again.") from error
-    except psycopg.DataError as error:
+    except (psycopg.DataError, psycopg.InternalError) as error:
+        # PostGIS reports geometries that cannot be compared as internal errors.
         reason = str(error).strip().splitlines()
         raise QueryInvalid(f"The condition cannot be evaluated: {reason[0][:200]}.") from error
 
