@@ -18,7 +18,7 @@ ON = $(if $(filter embedded production,$(PROFILE)),$(ON_$(PROFILE)),$(error PROF
 ON_TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev services services-stop test lint types imports check bench slow corpus clean
+.PHONY: help demo dev services services-stop test lint types imports check bench slow rights corpus clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ test: $(STAMP)  ## run the suite
 
 slow: $(STAMP)  ## run the slow tests: stores that fail and recover, a whole deployment
 	@$(BIN)/python -m pytest $(ON_TWO_WORKERS) -m slow $(PYTEST_ARGS)
+
+rights: $(STAMP)  ## send 100,000 generated requests to two deployments: none may tell of what the caller may not read
+	@GEO_PLATFORM_TESTS_RIGHTS_REQUESTS=100000 $(BIN)/python -m pytest tests/e2e/test_serving_rights.py $(PYTEST_ARGS)
 
 corpus: $(STAMP)  ## ingest the sample data of published packages; compare with tests/corpus_outcomes.tsv (ACCEPT=1 rewrites it)
 	@$(BIN)/python -m tests.support.corpus $(if $(ACCEPT),--accept)
