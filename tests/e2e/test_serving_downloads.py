@@ -98,6 +98,14 @@ def test_a_conditional_request_is_answered_by_version(api: ReadingApi, source: P
         assert len(part.content) == (2 if status == 206 else source.stat().st_size)
 
 
+def test_the_item_in_the_stac_api_hands_out_the_address(api: ReadingApi, source: Path) -> None:
+    item = api.ask("/stac/collections/rasters/items/dem").json()
+    href = item["assets"]["data"]["href"]
+    assert href.startswith(f"{api.address}{DATA}")
+    answer = api.ask(href.removeprefix(api.address))
+    assert (answer.status_code, answer.content) == (200, source.read_bytes())
+
+
 def test_an_unchanged_file_costs_no_access_to_the_store(
     api: ReadingApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

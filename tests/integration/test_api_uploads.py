@@ -13,7 +13,7 @@ from azure.storage.blob import BlobClient
 
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.azure.signed_urls import ONE_PUT_MAX_BYTES, signed_upload
+from geo_platform.storage.azure.signed_urls import ONE_PUT_MAX_BYTES, signed_download, signed_upload
 from tests.support.authenticated import ProtectedApi, protected_api
 from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
 from tests.support.objects import blob_client
@@ -192,6 +192,17 @@ def test_with_a_managed_identity_a_delegation_key_signs_the_url(
                 [IDENTITY],
             )
             assert urlsplit(url).path == f"/bronze/uploads/x/{name}"
+        reading = signed_download(
+            settings,
+            "silver",
+            "cogs/a.tif",
+            ends_at_utc=datetime.now(UTC) + timedelta(minutes=5),
+            media_type="image/tiff",
+            content_disposition='attachment; filename="a.tif"',
+        )
+        query = parse_qs(urlsplit(reading).query)
+        assert (query["sp"], query["sr"], query["skoid"]) == (["r"], ["b"], [IDENTITY])
+        assert (query["rsct"], query["rscd"]) == (["image/tiff"], ['attachment; filename="a.tif"'])
     asked = [
         record.getMessage()
         for record in caplog.records

@@ -80,8 +80,15 @@ _HEADERS = {
         "Content-Disposition": "The name to save the file under.",
     }.items()
 }
-# Clients are generated from this type; the response has the type of the asset.
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+# The first is the type from which clients are generated, the others are those of the assets.
+_TYPES = (
+    "application/octet-stream",
+    "image/tiff",
+    "image/png",
+    "image/webp",
+    "application/vnd.apache.parquet",
+)
+_BYTES = {name: {"schema": {"type": "string", "format": "binary"}} for name in _TYPES}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": _BYTES, "headers": _HEADERS},
     206: {"description": "The range of the header Range.", "content": _BYTES, "headers": _HEADERS},
