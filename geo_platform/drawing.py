@@ -69,13 +69,15 @@ def bands_to_show(raster_type: RasterType, color_names: Sequence[str]) -> tuple[
 
     `color_names`: GDAL's colour interpretation of each band. The bands are those marked red, green
     and blue, else the first three bands of a raster type with several bands, else the first band.
+    Alpha, which may be any band, is not shown.
     """
     names = {name: index for index, name in enumerate(color_names, start=1)}
     if {"red", "green", "blue"} <= set(names):
         return names["red"], names["green"], names["blue"]
-    if raster_type in _WITH_SEVERAL_BANDS and len(color_names) >= 3:
-        return 1, 2, 3
-    return (1,)
+    data = [index for index, name in enumerate(color_names, start=1) if name != "alpha"]
+    if raster_type in _WITH_SEVERAL_BANDS and len(data) >= 3:
+        return data[0], data[1], data[2]
+    return (data[0],) if data else (1,)
 
 
 def drawing_style(

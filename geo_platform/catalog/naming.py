@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 
-from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ItemOptions
 from geo_platform.source.formats import FORMATS
@@ -26,7 +26,6 @@ _SUFFIXES = tuple(
         reverse=True,
     )
 )
-_COLLECTIONS = {SourceKind.raster: "rasters", SourceKind.vector: "vectors"}
 
 
 def item_place(
@@ -91,9 +90,12 @@ def default_item_id(key: str) -> str:
     return f"{slug[: ITEM_ID_MAX - 7].strip('._-') or 'item'}-{digest}"
 
 
-def default_collection(kind: SourceKind) -> str:
-    """Return the collection for items of one kind."""
-    return _COLLECTIONS[kind]
+def default_collection(chain_name: str) -> str:
+    """Return the collection for the items of a chain, which is named after the kind of its source.
+
+    It is the name's plural: `rasters`, `vectors`.
+    """
+    return f"{chain_name}s"
 
 
 def default_title(key: str) -> str:

@@ -20,7 +20,6 @@ from geo_platform.chains.chain import Chain, ParametersError
 from geo_platform.chains.hello import HELLO_JOB, HELLO_STAGES
 from geo_platform.chains.registry import CHAINS, SHARED_JOB, SHARED_OP, chain_of_job
 from geo_platform.chains.vector import VECTOR
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import ParameterInvalid, TableNameInvalid
 from geo_platform.options import ArrivalOptions, GreetingOptions, ItemOptions, Options
 from geo_platform.ports import BRONZE, SILVER
@@ -104,7 +103,7 @@ def job_id_of(request: JobRequest, etag: str) -> str:
 def collections_of(job_type: str, options: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Return the collections that a job of these options may publish to.
 
-    For a file of several without a collection, they are the default ones of both kinds.
+    For a file of several without a collection, they are the default ones of all chains.
     """
     if job_type == FILES:
         files = options[STAGES[FILES][0]]["files"]
@@ -113,8 +112,9 @@ def collections_of(job_type: str, options: Mapping[str, Mapping[str, Any]]) -> s
         return set()
     else:
         given = [next(filter(None, (each.get("collection_id") for each in options.values())), None)]
-    kinds = [SourceKind(chain.name) for chain in CHAINS if job_type in (FILES, chain.job)]
-    return {name for each in given for name in ([each] if each else map(default_collection, kinds))}
+    chains = [chain.name for chain in CHAINS if job_type in (FILES, chain.job)]
+    defaults = [default_collection(name) for name in chains]
+    return {name for each in given for name in ([each] if each else defaults)}
 
 
 def etag_of(etags: Sequence[str]) -> str:
