@@ -109,17 +109,24 @@ def valid_cells(cog: DatasetReader, overview_resampling: Resampling) -> ValidCel
 
 
 def _mark_from_overview(cells: ValidCells, overview: NDArray[np.bool_]) -> None:
-    """Mark each cell that a valid pixel of the overview touches: up to three per direction."""
-    touched = []
-    for pixels, extent, length in zip(
-        np.nonzero(overview), cells.extent, overview.shape, strict=True
+    """Mark each cell that a valid pixel of the overview touches."""
+    down, right = cells.extent
+    of_rows = _rows_of_cells(overview, len(cells.valid), down)
+    cells.valid[:] |= _rows_of_cells(of_rows.T, cells.valid.shape[1], right).T
+
+
+def _rows_of_cells(pixels: NDArray[np.bool_], count: int, extent: float) -> NDArray[np.bool_]:
+    """Return `count` rows of cells, of which `extent` is covered by the rows of pixels.
+
+    A cell is True where any pixel is that touches it.
+    """
+    merged = np.zeros((count, pixels.shape[1]), dtype=np.bool_)
+    edges = np.arange(len(pixels) + 1) * extent / len(pixels)
+    for row, first, end in zip(
+        pixels, edges[:-1].astype(np.intp), np.ceil(edges[1:]).astype(np.intp), strict=True
     ):
-        first = (pixels * extent / length).astype(np.intp)
-        last = np.ceil((pixels + 1) * extent / length).astype(np.intp) - 1
-        touched.append([np.minimum(first + step, last) for step in range(3)])
-    for rows in touched[0]:
-        for cols in touched[1]:
-            cells.valid[rows, cols] = True
+        merged[first:end] |= row
+    return merged
 
 
 def footprint_geojson(
