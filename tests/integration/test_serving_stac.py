@@ -235,6 +235,14 @@ def test_only_the_chosen_fields_are_returned(stac: Stac) -> None:
     assert "assets" not in document
     assert "datetime" not in document["properties"]
     assert document["properties"]["secret:owner"] == "army"
+    (document,) = stac.get("/search", ids="roads", fields="-properties,properties.datetime").json()[
+        "features"
+    ]
+    assert document["properties"] == {"datetime": "2019-01-01T00:00:00Z"}
+    for chosen in ({}, {"include": [], "exclude": []}, {"include": None, "exclude": ["bbox"]}):
+        (document,) = stac.post({"ids": "roads", "fields": chosen}).json()["features"]
+        assert set(document["properties"]) == {"datetime", "updated"}
+        assert ("bbox" in document) is not bool(chosen.get("exclude"))
 
 
 def test_nothing_tells_of_what_a_caller_may_not_see(stac: Stac) -> None:
@@ -383,7 +391,8 @@ def test_an_invalid_parameter_is_refused_with_a_code(
         {"sortby": [{"field": ""}]},
         {"fields": {"includes": []}},
         {"unknown": 1},
-        {"ids": "roads"},
+        {"ids": 5},
+        {"fields": None},
         {"q": "roads"},
         {"filter": {"op": "=", "args": [{"property": "id"}, "\0"]}},
     ],

@@ -15,6 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from geo_platform.api.problems import (
     ParametersInvalid,
@@ -44,8 +46,11 @@ from geo_platform.serving.stac.request import (
 from geo_platform.serving.stac.stac_reader import CONFORMANCE, collection_list, feature_collection
 
 PREFIX = "/stac"
+SEARCH = f"{PREFIX}/search"
 
-Text = Annotated[str | None, Field(max_length=20_000)]
+# Escaped, a few of these still fit into a request of 64 KiB. Longer ones belong into a body.
+Text = Annotated[str | None, Field(max_length=2_000)]
+LongText = Annotated[str | None, Field(max_length=4_000)]
 CollectionId = Annotated[str, Path(description="The id of the collection.", examples=["rasters"])]
 ItemId = Annotated[str, Path(description="The id of the item.", examples=["dem"])]
 
@@ -62,8 +67,8 @@ class ListParameters(BaseModel):
         examples=["2026-01-01T00:00:00Z/.."],
     )
     limit: int = Field(DEFAULT_LIMIT, ge=1, description=f"At most {MAX_LIMIT} are returned.")
-    token: Text = Field(None, description="From the link `next` of the page before.")
-    filter: Text = Field(None, description="A CQL2 filter.", examples=["id LIKE 'd%'"])
+    token: LongText = Field(None, description="From the link `next` of the page before.")
+    filter: LongText = Field(None, description="A CQL2 filter.", examples=["id LIKE 'd%'"])
     filter_lang: Text = Field(
         None,
         alias="filter-lang",
@@ -111,7 +116,7 @@ class ItemsParameters(ListParameters):
 class SearchParameters(ItemsParameters):
     """The query parameters of an item search."""
 
-    intersects: Text = Field(
+    intersects: LongText = Field(
         None,
         description="A GeoJSON geometry, instead of `bbox`.",
         examples=['{"type": "Point", "coordinates": [8, 47]}'],
@@ -120,6 +125,15 @@ class SearchParameters(ItemsParameters):
 
 class StacRoute(APIRoute):
     """A route that refuses invalid parameters with 400 instead of 422."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().handle(scope, receive, send)
+        except HTTPException as error:
+            if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and self.path == SEARCH:
+                # The framework names the methods of the first route at this path only.
+                raise HTTPException(error.status_code, headers={"Allow": "GET, POST"}) from error
+            raise
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

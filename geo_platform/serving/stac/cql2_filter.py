@@ -173,6 +173,8 @@ def _condition(node: Expression) -> Expression:
         return {"op": operator, "args": [_condition(arguments[0])]}
     if operator in _COMPARISONS and len(arguments) == 2:
         return {"op": operator, "args": _one_property([_scalar(each) for each in arguments])}
+    if operator == "between" and len(arguments) == 2 and isinstance(arguments[1], list):
+        arguments = [arguments[0], *arguments[1]]  # as in drafts of CQL2
     if operator == "between" and len(arguments) == 3:
         return {"op": operator, "args": _one_property([_scalar(each) for each in arguments])}
     if operator == "like" and len(arguments) == 2:

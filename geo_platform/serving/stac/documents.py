@@ -114,7 +114,9 @@ def with_fields(document: Document, fields: FieldPaths | None) -> Document:
         paths = [*fields.include, *((name,) for name in base)]
         chosen = _included(document, paths)
     for path in fields.exclude:
-        if path not in (("id",), ("collection",)):
+        # What is included, as a whole or in part, is not excluded.
+        is_included = any(each[: len(path)] == path for each in fields.include)
+        if path not in (("id",), ("collection",)) and not is_included:
             chosen = _excluded(chosen, path)
     return chosen
 

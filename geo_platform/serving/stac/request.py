@@ -25,12 +25,26 @@ MAX_NAMES = 1_000
 MAX_TERMS = 20
 MAX_SORT_FIELDS = 5
 
+# The fields that are recommended for a choice of none.
+DEFAULT_FIELDS = (
+    "stac_version",
+    "geometry",
+    "bbox",
+    "assets",
+    "properties.datetime",
+    "properties.start_datetime",
+    "properties.end_datetime",
+    "properties.created",
+    "properties.updated",
+)
+
 # Members of an item that are no properties and have no order.
 _UNSORTABLE = frozenset({"geometry", "assets", "links", "bbox"})
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 
-Names = Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=MAX_NAMES)]
+Name = Annotated[str, Field(max_length=300)]
+Names = Annotated[list[Name], Field(max_length=MAX_NAMES)]
 
 
 class FieldChoice(BaseModel):
@@ -47,8 +61,8 @@ class SearchBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    collections: Names | None = Field(None, description="Only items of these collections.")
-    ids: Names | None = Field(None, description="Only items with these ids.")
+    collections: Names | Name | None = Field(None, description="Only items of these collections.")
+    ids: Names | Name | None = Field(None, description="Only items with these ids.")
     bbox: list[float] | None = Field(
         None,
         description="West, south, east, north; west > east crosses the antimeridian.",
@@ -82,7 +96,8 @@ class SearchBody(BaseModel):
         examples=[{"gsd": {"lte": 10}}],
     )
     sortby: list[SortExtension] | None = Field(None, max_length=MAX_SORT_FIELDS)
-    fields: FieldChoice | None = None
+    # A null is refused, as the extension's tests require.
+    fields: FieldChoice = Field(default_factory=FieldChoice)
     q: list[Annotated[str, Field(max_length=200)]] | None = Field(
         None,
         description="Words or phrases of title, description or keywords; one of them is enough.",
@@ -145,7 +160,7 @@ class ItemSearch:
             sort=sort_of(body.sortby),
             limit=min(body.limit, MAX_LIMIT),
             token=body.token,
-            fields=None if body.fields is None else fields_of(body.fields),
+            fields=fields_of(body.fields) if "fields" in body.model_fields_set else None,
             digest=_digest(body),
         )
 
@@ -215,15 +230,28 @@ def sort_of(fields: Sequence[SortExtension] | None) -> tuple[SortKey, ...]:
 
 
 def fields_of(choice: FieldChoice) -> FieldPaths:
-    """Return the paths of the fields extension."""
+    """Return the paths of the fields extension.
+
+    Without fields to include, only those to exclude are left out. If both are empty, or those to
+    include are named and empty, the fields are those of `DEFAULT_FIELDS`.
+    """
+    is_default = not choice.include and ("include" in choice.model_fields_set or not choice.exclude)
 
     def paths(names: Sequence[str] | None) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(name.split(".", 2)) for name in names or () if name)
 
-    return FieldPaths(paths(choice.include), paths(choice.exclude))
+    exclude = paths(choice.exclude)
+    if not is_default:
+        return FieldPaths(paths(choice.include), exclude)
+    default = paths(DEFAULT_FIELDS)
+    return FieldPaths(
+        tuple(path for path in default if not any(path[: len(each)] == each for each in exclude)),
+        exclude,
+    )
 
 
-def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+def _names(names: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    names = [names] if isinstance(names, str) else names
     # A name that cannot be an id matches nothing.
     return None if names is None else tuple(name for name in names if "\0" not in name)
 
@@ -256,12 +284,12 @@ def search_body(parameters: Mapping[str, str]) -> dict[str, Any]:
         body["filter"] = _json(parameters["filter"], "filter") if is_json else parameters["filter"]
     if parameters.get("sortby"):
         body["sortby"] = [_sort_key(text) for text in parameters["sortby"].split(",") if text]
-    if parameters.get("fields"):
-        names = parameters["fields"].split(",")
-        body["fields"] = {
-            "include": [name.lstrip("+ ") for name in names if not name.startswith("-")],
-            "exclude": [name[1:] for name in names if name.startswith("-")],
-        }
+    if "fields" in parameters:
+        names = [name for name in parameters["fields"].split(",") if name]
+        include = [name.lstrip("+ ") for name in names if not name.startswith("-")]
+        body["fields"] = {"exclude": [name[1:] for name in names if name.startswith("-")]}
+        if include:
+            body["fields"]["include"] = include
     return body
 
 

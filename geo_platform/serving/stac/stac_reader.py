@@ -108,7 +108,7 @@ class StacReader:
                 link("search", f"{root}/search", GEOJSON, method="POST"),
                 link(QUERYABLES, f"{root}/queryables", SCHEMA),
                 link(SORTABLES, f"{root}/sortables", SCHEMA),
-                link("service-desc", description, "application/vnd.oai.openapi+json;version=3.1"),
+                link("service-desc", description),
                 *(
                     link(
                         "child",
