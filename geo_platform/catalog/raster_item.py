@@ -16,9 +16,14 @@ from pystac.extensions.projection import ProjectionExtension
 from geo_platform.catalog.acquisition_time import acquisition_time
 from geo_platform.catalog.item import add_stored_asset, findings, footprint, new_item
 from geo_platform.catalog.provenance import Provenance
-from geo_platform.catalog.renders import RENDER_EXTENSION, renders
+from geo_platform.catalog.renders import (
+    CLASSIFICATION_EXTENSION,
+    RENDER_EXTENSION,
+    classes_of,
+    renders,
+)
 from geo_platform.catalog.validate import RASTER_EXTENSION
-from geo_platform.contracts.raster import CogFile, CogStored, OutputTier, RasterBand
+from geo_platform.contracts.raster import CogFile, CogStored, Drawing, OutputTier, RasterBand
 from geo_platform.options import ItemOptions
 
 MAIN_ASSET = "data"
@@ -74,7 +79,7 @@ def build_raster_item(
         acquired,
         footprint(stored.footprint_geojson),
         within=main.lonlat_bounds,
-        extensions=[RASTER_EXTENSION, *([RENDER_EXTENSION] if stored.drawing else [])],
+        extensions=[RASTER_EXTENSION, *_extensions(stored.drawing)],
     )
     _set_projection(ProjectionExtension.ext(item), main)
     item.properties |= {
@@ -91,9 +96,17 @@ def build_raster_item(
     return item
 
 
+def _extensions(drawing: Drawing | None) -> list[str]:
+    if drawing is None:
+        return []
+    return [RENDER_EXTENSION, *([CLASSIFICATION_EXTENSION] if classes_of(drawing) else [])]
+
+
 def _add_assets(item: pystac.Item, stored: CogStored) -> None:
     main, *others = stored.cogs
-    _add_cog(item, MAIN_ASSET, main, ["data", *_TIER_ROLES[main.tier]])
+    data = _add_cog(item, MAIN_ASSET, main, ["data", *_TIER_ROLES[main.tier]])
+    if stored.drawing is not None and (classes := classes_of(stored.drawing)):
+        data.extra_fields["classification:classes"] = classes
     for cog in others:
         asset = _add_cog(item, cog.tier.value, cog, _TIER_ROLES[cog.tier] or ["data"])
         if _grid_of(cog) != _grid_of(main):

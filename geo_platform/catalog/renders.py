@@ -5,12 +5,15 @@
 Called by `raster_item.py`, `serving/raster/painting.py` and `serving/raster/rasters.py`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from geo_platform.contracts.raster import ClassColor, Drawing, DrawingStyle
 
 RENDER_EXTENSION = "https://stac-extensions.github.io/render/v2.0.0/schema.json"
+
+CLASSIFICATION_EXTENSION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 
 # The render that tiles and pictures use without a parameter.
 DEFAULT_RENDER = "default"
@@ -46,6 +49,27 @@ def renders(drawing: Drawing, *, asset: str) -> dict[str, dict[str, Any]]:
     one: a hillshade as the heights in gray.
     """
     return {name: _render(each, asset) for name, each in drawings_of(drawing).items()}
+
+
+def classes_of(drawing: Drawing) -> list[dict[str, Any]]:
+    """Return `classification:classes` of a raster whose classes have names, else nothing.
+
+    The extension allows letters, digits, `-` and `_` in a name. The title is that of the source.
+    """
+    colors = [each for each in drawing.colors if isinstance(each.value, int)]
+    if not any(each.name for each in colors):
+        return []
+    return [
+        {
+            "value": each.value,
+            "name": re.sub("[^0-9A-Za-z_-]+", "_", each.name or "") or f"class_{each.value}",
+            "color_hint": "".join(f"{channel:02X}" for channel in each.color),
+            **({"title": each.name} if each.name else {}),
+        }
+        for each in colors
+        # Colour tables are filled up with entries that the raster does not have.
+        if each.name or drawing.style is DrawingStyle.classes
+    ]
 
 
 def render_titles(drawings: Mapping[str, Drawing]) -> dict[str, str]:

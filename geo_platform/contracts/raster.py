@@ -195,6 +195,7 @@ class DrawingStyle(StrEnum):
 class ClassColor(Part):
     value: int | float
     color: tuple[int, int, int] = Field(description="red, green, blue")
+    name: str | None = Field(None, description="GDAL's category name in the source")
 
 
 class Drawing(Part):
@@ -220,7 +221,7 @@ class Drawing(Part):
 class CogStored(Message):
     """The COGs are verified and stored, but not published yet."""
 
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     source: ObjectArrived
     raster_type: RasterType
@@ -259,4 +260,9 @@ def _stored_before_64_bit_nodata(content: Content) -> Content:
 
 @upgrades(CogStored, from_version=2)
 def _stored_before_drawings(content: Content) -> Content:
+    return content
+
+
+@upgrades(CogStored, from_version=3)
+def _stored_before_class_names(content: Content) -> Content:
     return content

@@ -23,15 +23,17 @@ from geo_platform.contracts.raster import (
     CogVerification,
     Drawing,
     RasterProfiled,
+    RasterType,
 )
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
 from geo_platform.fingerprint import Recipe
 from geo_platform.ports import SILVER, ObjectStore, etag_or_empty
 from geo_platform.raster.footprint import footprint_geojson, valid_cells
-from geo_platform.raster.open import open_cog
+from geo_platform.raster.open import open_cog, open_raster
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.raster.picture import Picture, decide_drawing, pictures, without_long_table
 from geo_platform.raster.plan import CogPlan, CogPlans, plan_cogs
+from geo_platform.raster.rasterio_internals import category_names
 from geo_platform.raster.verify import verify_cog
 from geo_platform.raster.write import write_cog
 from geo_platform.source.arrival import open_source
@@ -157,7 +159,8 @@ def _convert(conversion: _Conversion, source: OpenableSource, scratch: Path) -> 
             _write_and_verify(conversion, source, plan, Path(folder) / f"{plan.tier.value}.tif")
             for plan in conversion.plans.plans
         ]
-        illustration = _illustrate(verified[0][1], conversion.plans.plans[0])
+        main = conversion.plans.plans[0]
+        illustration = _illustrate(verified[0][1], main, _class_names(source, main))
         thumbnail, preview = _publish_pictures(conversion, illustration)
         cogs = tuple(
             _publish_cog(conversion, source, only_if_etag=etags[cog[0].tier], cog=cog)
@@ -186,9 +189,17 @@ def _write_and_verify(
     return plan, path, verification
 
 
-def _illustrate(path: Path, plan: CogPlan) -> _Illustration:
+def _class_names(source: OpenableSource, plan: CogPlan) -> tuple[str, ...]:
+    """Return the category names of the source, which a COG cannot hold."""
+    if plan.raster_type is not RasterType.categorical and not plan.bands[0].has_color_table:
+        return ()
+    with open_raster(source) as dataset:
+        return category_names(dataset)
+
+
+def _illustrate(path: Path, plan: CogPlan, class_names: tuple[str, ...]) -> _Illustration:
     with open_cog(path) as cog:
-        drawing, view = decide_drawing(cog, plan.raster_type)
+        drawing, view = decide_drawing(cog, plan.raster_type, class_names=class_names)
         thumbnail, preview = pictures(view, drawing)
         cells = valid_cells(cog, plan.overview_resampling)
     crs = CRS.from_wkt(plan.crs.wkt)
@@ -300,7 +311,9 @@ def _verify_stored(
             sha256 = sha256_of(path)
             if stored.metadata.get("sha256", sha256) != sha256:
                 return None
-            illustration = _illustrate(path, plan) if with_illustration else None
+            illustration = None
+            if with_illustration:
+                illustration = _illustrate(path, plan, _class_names(source, plan))
             return _cog_file(plan, stored.reference, sha256, verification), illustration
     except (SourceNotFound, CogInvalid) as error:
         conversion.notify(f"nothing to reuse: {error.message}")

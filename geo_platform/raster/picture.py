@@ -8,6 +8,7 @@ Used by `raster` and `serving/raster`.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,16 @@ class RasterView:
 
 
 def decide_drawing(
-    cog: DatasetReader, raster_type: RasterType, longest_px: int = PREVIEW_PX
+    cog: DatasetReader,
+    raster_type: RasterType,
+    *,
+    class_names: Sequence[str] = (),
+    longest_px: int = PREVIEW_PX,
 ) -> tuple[Drawing, RasterView]:
-    """Return how a COG is drawn, and the pixels that decide it, at most `longest_px` per side."""
+    """Return how a COG is drawn, and the pixels that decide it, at most `longest_px` per side.
+
+    `class_names`: those of the values 0, 1 and so on, "" for a value without a name.
+    """
     bands = bands_to_show(raster_type, [color.name for color in cog.colorinterp])
     style = drawing_style(
         raster_type,
@@ -79,7 +87,15 @@ def decide_drawing(
         has_color_table=cog.colorinterp[0].name == "palette",
     )
     view = decimated_view(cog, Drawing(style=style, bands=bands), longest_px)
-    return _complete(style, bands, view, cog), view
+    drawing = _complete(style, bands, view, cog)
+    colors = tuple(_named(each, class_names) for each in drawing.colors)
+    return drawing.model_copy(update={"colors": colors}), view
+
+
+def _named(color: ClassColor, names: Sequence[str]) -> ClassColor:
+    is_listed = isinstance(color.value, int) and 0 <= color.value < len(names)
+    name = names[int(color.value)] if is_listed else ""
+    return color.model_copy(update={"name": name}) if name else color
 
 
 def decimated_view(

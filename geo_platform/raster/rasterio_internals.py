@@ -111,6 +111,17 @@ def exact_nodata_values(dataset: DatasetReader) -> tuple[int | float | None, ...
     )
 
 
+def category_names(dataset: DatasetReader) -> tuple[str, ...]:
+    """Return the names of the first band's values 0, 1 and so on; "" for a value without a name.
+
+    Why: rasterio does not give GDAL's category names.
+    Replace with: an attribute of the dataset, if rasterio adds one.
+    """
+    band = virtual_copy(dataset).find("VRTRasterBand")
+    found = band.find("CategoryNames") if band is not None else None
+    return tuple((each.text or "").strip() for each in found) if found is not None else ()
+
+
 def copy_domains_option() -> dict[str, str]:
     """Return the COG driver's creation option that copies metadata domains other than the default.
 

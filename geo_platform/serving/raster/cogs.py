@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -29,6 +30,7 @@ from geo_platform.errors import (
 )
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ObjectStore
 from geo_platform.raster.rasterio_internals import block_cache_setting, gdal_error_types
+from geo_platform.raster.validity import Validity, validity_of
 from geo_platform.serving.published import PublishedItem
 from geo_platform.storage.gdal_sources import GdalSource, GdalSources
 
@@ -59,6 +61,11 @@ class OpenCog:
         self._source = source
         self._overviews: dict[int, DatasetReader] = {}
         self.full = self._opened()
+
+    @cached_property
+    def validity(self) -> Validity:
+        """The rule by which pixels are valid, in the COG and its overviews."""
+        return validity_of(self.full)
 
     @property
     def is_usable(self) -> bool:

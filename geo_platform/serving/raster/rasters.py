@@ -26,7 +26,6 @@ from geo_platform.errors import ParameterInvalid
 from geo_platform.grid import GridShape
 from geo_platform.ports import ObjectStore
 from geo_platform.raster.picture import Rgba, colorize, decimated_view, pixel_size_m
-from geo_platform.raster.validity import validity_of
 from geo_platform.serving.published import PublishedItem
 from geo_platform.serving.raster.cogs import DEFAULT_ASSET, CogReader, OpenCog
 from geo_platform.serving.raster.descriptions import TileFacts, mercator_zooms
@@ -173,7 +172,7 @@ class PublishedRasters:
             bands, expression = _bands(cog.full, choice)
             reading = {"window": Window(col, row, 1, 1)}
             everything = cog.full.read(**reading)
-            valid = validity_of(cog.full).of_bands(cog.full, everything, **reading)
+            valid = cog.validity.of_bands(cog.full, everything, **reading)
             index = [band - 1 for band in bands]
             pixels = WindowPixels(everything[index], valid[index])
             if expression:

@@ -20,7 +20,7 @@ from rasterio.io import DatasetReader
 from rasterio.warp import reproject
 from rasterio.warp import transform as transform_points
 
-from geo_platform.raster.validity import NodataValue, Validity, equals_value, validity_of
+from geo_platform.raster.validity import NodataValue, Validity, equals_value
 from geo_platform.serving.raster.cogs import OpenCog
 from geo_platform.serving.raster.windows import MERCATOR, MERCATOR_HALF_M, PixelWindow
 
@@ -52,7 +52,7 @@ def read_window(
         factor = _overview_factor(cog.full, world)
         if factor is None:
             continue
-        part = _warped(cog.at(factor), world, list(bands), resampling)
+        part = _warped(cog.at(factor), cog.validity, world, list(bands), resampling)
         if is_empty:
             found, is_empty = part, False
         else:
@@ -76,9 +76,12 @@ def _worlds(cog: DatasetReader, window: PixelWindow) -> list[PixelWindow]:
 
 
 def _warped(
-    cog: DatasetReader, window: PixelWindow, bands: list[int], resampling: Resampling
+    cog: DatasetReader,
+    rule: Validity,
+    window: PixelWindow,
+    bands: list[int],
+    resampling: Resampling,
 ) -> WindowPixels:
-    rule = validity_of(cog)
     nodata = _nodata(rule, bands)
     grid = {"dst_transform": window.transform, "dst_crs": window.crs, "resampling": resampling}
     shape = (window.rows, window.cols)

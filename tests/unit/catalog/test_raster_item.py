@@ -19,7 +19,15 @@ from geo_platform.catalog.provenance import Provenance
 from geo_platform.catalog.raster_item import build_raster_item
 from geo_platform.catalog.validate import item_faults
 from geo_platform.contracts.message import Finding, SpatialReference
-from geo_platform.contracts.raster import CogFile, CogStored, OutputTier, RasterBand
+from geo_platform.contracts.raster import (
+    ClassColor,
+    CogFile,
+    CogStored,
+    Drawing,
+    DrawingStyle,
+    OutputTier,
+    RasterBand,
+)
 from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.options import ItemOptions
 from geo_platform.ports import ASSET_ORDER
@@ -236,3 +244,22 @@ def test_across_the_antimeridian(make_cogs: MakeCogs, objects: FolderStore) -> N
     item = built(make_cogs(cogs=(fiji,), footprint_geojson=outline))
     assert item["bbox"] == [177.0, -19.0, -178.0, -16.0]
     assert item["geometry"]["type"] == "MultiPolygon"
+
+
+def test_classes_with_names_are_listed(make_cogs: MakeCogs) -> None:
+    colors = (
+        ClassColor(value=0, color=(0, 0, 0)),
+        ClassColor(value=1, color=(10, 160, 70), name="forest & wood"),
+        ClassColor(value=7, color=(200, 30, 40), name="Wald"),
+    )
+    drawing = Drawing(style=DrawingStyle.palette, bands=(1,), colors=colors)
+    item = built(make_cogs().model_copy(update={"drawing": drawing}))
+    assert item["assets"]["data"]["classification:classes"] == [
+        {"value": 1, "name": "forest_wood", "color_hint": "0AA046", "title": "forest & wood"},
+        {"value": 7, "name": "Wald", "color_hint": "C81E28", "title": "Wald"},
+    ]
+    assert item["properties"]["renders"]["default"]["colormap"]["7"] == [200, 30, 40, 255]
+    unnamed = drawing.model_copy(update={"colors": colors[:1]})
+    item = built(make_cogs().model_copy(update={"drawing": unnamed}))
+    assert "classification:classes" not in item["assets"]["data"]
+    assert not any("classification" in uri for uri in item["stac_extensions"])

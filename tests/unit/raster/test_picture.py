@@ -118,6 +118,22 @@ def test_categories_have_the_colours_of_the_colour_table(
     assert small[:3, 50, 50].tolist() == [10, 160, 70]
 
 
+def test_classes_have_the_names_of_the_source(chain: Chain, write_raster: WriteRaster) -> None:
+    pixels = np.arange(3600).reshape(1, 60, 60).astype(np.uint8) % 4
+    table = {value: (60 * value, 30, 40, 255) for value in range(4)}
+    path = write_raster("a.tif", pixels, change=lambda target: target.write_colormap(1, table))
+    names = path.with_name("a.tif.aux.xml")
+    names.write_text(
+        '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>none</Category>'
+        "<Category>forest &amp; wood</Category><Category/><Category>water</Category>"
+        "</CategoryNames></PAMRasterBand></PAMDataset>"
+    )
+    drawing = chain.cogs(chain.profile(path, names)).drawing
+    assert drawing is not None
+    found = {each.value: each.name for each in drawing.colors if each.name}
+    assert found == {0: "none", 1: "forest & wood", 3: "water"}
+
+
 def test_one_pixel_has_pictures_too(chain: Chain, write_raster: WriteRaster) -> None:
     stored = chain.cogs(
         chain.profile(write_raster("a.tif", np.full((1, 1, 1), 7.5, dtype=np.float32)))
