@@ -166,9 +166,14 @@ def test_the_collections_are_listed_and_described(running: ReadingApi) -> None:
     assert parcels["crs"][0] == "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
     bounds = _squares().to_crs(4326).total_bounds.tolist()
     assert parcels["extent"]["spatial"]["bbox"][0] == pytest.approx(bounds, abs=1e-6)
-    first = _json(running, "/features/collections", limit=1)
-    (following,) = [link["href"] for link in first["links"] if link["rel"] == "next"]
-    assert len(_json(running, following)["collections"]) == 1
+    page, found = _json(running, "/features/collections", limit=1), []
+    while True:
+        found += [each["id"] for each in page["collections"]]
+        following = [link["href"] for link in page["links"] if link["rel"] == "next"]
+        if not following:
+            break
+        page = _json(running, following[0])
+    assert sorted(found) == sorted(each["id"] for each in listed)
     types = _json(running, f"{STATIONS}/queryables")["properties"]
     assert types["large"] == {"type": "integer", "format": "int64"}
     assert types["seen"] == {"type": "string", "format": "date-time"}
@@ -436,6 +441,15 @@ def test_an_unchanged_answer_is_not_sent_again(running: ReadingApi) -> None:
     assert second.headers["cache-control"] == "private, max-age=31536000, immutable"
     other = running.ask(f"{STATIONS}/items", params={"v": "0" * 16})
     assert (other.status_code, other.json()["code"]) == (410, "VERSION_GONE")
+
+
+def test_a_request_that_takes_too_long_is_ended(
+    running: ReadingApi, module_profile: ProfileUnderTest
+) -> None:
+    with reading_api(running.settings.home_dir, module_profile, features_seconds=0.001) as api:
+        for path in ("items", "items?filter=n>3", "tiles/WebMercatorQuad/0/0/0"):
+            response = api.ask(f"{STATIONS}/{path}")
+            assert (response.status_code, response.json()["code"]) == (422, "TIME_EXCEEDED")
 
 
 def test_a_reader_sees_only_what_is_allowed(running: ReadingApi) -> None:

@@ -6,8 +6,6 @@ Called by `api/app.py`.
 """
 
 import json
-from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -30,6 +28,7 @@ from geo_platform.api.serving.feature_requests import (
     version_in,
 )
 from geo_platform.api.serving.readers import ReadRights
+from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import NotFound, QueryInvalid
 from geo_platform.serving.features.collections import (
     FeatureCollection,
@@ -66,9 +65,10 @@ from geo_platform.serving.features.query import (
     read_row,
 )
 from geo_platform.serving.published import PublishedItem, version_of
-from geo_platform.serving.rights import Rights
 
-_MAX_COLLECTIONS = 1000
+# A page of the list has the collections of this many items at most.
+_COLLECTIONS_OF_ITEMS = 100
+_TOKEN_MAX = 4_000
 _FORMAT = query_parameter(
     "f", "Format of the response.", {"enum": ["geojson", "json", "csv", "parquet"]}
 )
@@ -100,8 +100,8 @@ _ITEM = {"parameters": [PROPERTIES, CRS, VERSION]}
 _ROW_PARAMETERS = ("properties", "crs", "f", "v")
 _LIST = {
     "parameters": [
-        query_parameter("limit", "Most collections of a page.", {"type": "integer", "minimum": 1}),
-        query_parameter("offset", "Collections to skip.", {"type": "integer", "minimum": 0}),
+        query_parameter("limit", "Most items of a page.", {"type": "integer", "minimum": 1}),
+        query_parameter("token", "From the link `next` of the page before."),
     ]
 }
 _ROWS = {
@@ -135,17 +135,18 @@ def feature_routes(services: Services) -> APIRouter:
         """Return the parts of the standards that the feature service conforms to."""
         return JSONResponse({"conformsTo": list(CONFORMANCE)})
 
-    @router.get("/collections", responses=problem_responses(400, 503), openapi_extra=_LIST)
+    @router.get("/collections", responses=problem_responses(400, 422, 503), openapi_extra=_LIST)
     def list_feature_collections(request: Request, rights: ReadRights) -> JSONResponse:
-        """List the feature collections that the caller may read, the newest item first."""
-        limit, offset = _page_of_list(request)
-        readable = _collections(services, rights)
-        found = list(islice(readable, offset, offset + limit + 1))
+        """List the feature collections that the caller may read, the newest item first.
+
+        A page has the collections of `limit` items; an item may have several.
+        """
+        limit, token = _page_of_list(request)
+        page = services.stac.items_of_kind(SourceKind.vector, rights, limit=limit, token=token)
+        found = [each for document in page.items for each in collections_of(_published(document))]
         address = address_of(request)
-        next_href = address("collections", limit=limit, offset=offset + limit)
-        return JSONResponse(
-            collection_list(found[:limit], address, next_href if len(found) > limit else None)
-        )
+        next_href = address("collections", limit=limit, token=page.next_token)
+        return JSONResponse(collection_list(found, address, next_href if page.next_token else None))
 
     @router.get("/collections/{collection_id}", responses=problem_responses(*PROBLEMS))
     def get_feature_collection(
@@ -253,27 +254,22 @@ def feature_routes(services: Services) -> APIRouter:
     return router
 
 
-def _collections(services: Services, rights: Rights) -> Iterator[FeatureCollection]:
-    for entry in services.catalog.entries():
-        document = {**entry.item, "collection": entry.collection}
-        if rights.allows(document):
-            yield from collections_of(
-                PublishedItem(entry.collection, entry.item_id, version_of(document), document)
-            )
+def _published(document: dict[str, Any]) -> PublishedItem:
+    return PublishedItem(document["collection"], document["id"], version_of(document), document)
 
 
-def _page_of_list(request: Request) -> tuple[int, int]:
+def _page_of_list(request: Request) -> tuple[int, str | None]:
+    """Return the limit and the token. Raises QueryInvalid: one of them is malformed."""
     given = request.query_params
-    numbers = []
-    for name, default, least in (("limit", "100", 1), ("offset", "0", 0)):
-        text = given.get(name, default)
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-            raise QueryInvalid(f"{name} must be an integer of at least {least}.")
-        numbers.append(int(text))
-    unknown = set(given) - {"limit", "offset", "f"}
+    unknown = set(given) - {"limit", "token", "f"}
     if unknown:
         raise QueryInvalid(f"There is no parameter {min(unknown)[:100]!r} here.")
-    return min(numbers[0], _MAX_COLLECTIONS), numbers[1]
+    text, token = given.get("limit", str(_COLLECTIONS_OF_ITEMS)), given.get("token")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
+        raise QueryInvalid("limit must be an integer of at least 1.")
+    if token is not None and not 1 <= len(token) <= _TOKEN_MAX:
+        raise QueryInvalid("token is not one of a link `next`.")
+    return min(int(text), _COLLECTIONS_OF_ITEMS), token
 
 
 def _media_type(request: Request) -> str:

@@ -80,7 +80,7 @@ class GeoParquetReader:
     @contextmanager
     def open(self, collection: FeatureCollection) -> Iterator[OpenFeatures]:
         """Open a file. Raises what `FeatureReader.open` raises."""
-        source = collection.source
+        source, deadline = collection.source, time.monotonic() + self._seconds
         if not isinstance(source, FileSource):
             raise CatalogRejected(f"{collection.id} is no file.")
         try:
@@ -93,7 +93,7 @@ class GeoParquetReader:
                     "read_parquet(" + bound(str(path)) + f", {_ROW_NUMBER} = true) AS features"
                 )
                 layout = _layout_of(session, relation, collection)
-                yield _OpenFile(session, relation, layout, time.monotonic() + self._seconds)
+                yield _OpenFile(session, relation, layout, deadline)
         except (SourceNotFound, Conflict) as error:
             raise VersionGone(f"The file of {collection.id} is not there any more.") from error
 
@@ -106,15 +106,11 @@ class GeoParquetReader:
 
     @contextmanager
     def _session(self) -> Iterator["DuckDBPyConnection"]:
-        """Yield a connection of this request, which is interrupted when its time is over."""
+        """Yield a connection of this request."""
         session = self._database().cursor()
-        timer = Timer(self._seconds, session.interrupt)
-        timer.daemon = True
-        timer.start()
         try:
             yield session
         finally:
-            timer.cancel()
             session.close()
 
     def _database(self) -> "DuckDBPyConnection":
@@ -237,11 +233,21 @@ class _OpenFile:
 
     def rows(self, query: Fragment) -> Iterator[Sequence[tuple[Any, ...]]]:
         text = query.with_placeholder("?", escape_percent=False)
-        self._session.execute(text, list(query.values))
-        while chunk := self._session.fetchmany(_CHUNK_ROWS):
-            yield chunk
-            if time.monotonic() > self._deadline:
-                raise too_slow()
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise too_slow()
+        # DuckDB forgets an interrupt that comes between two queries, so each has its own timer.
+        timer = Timer(left_s, self._session.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._session.execute(text, list(query.values))
+            while chunk := self._session.fetchmany(_CHUNK_ROWS):
+                yield chunk
+                if time.monotonic() > self._deadline:
+                    raise too_slow()
+        finally:
+            timer.cancel()
 
 
 @contextmanager

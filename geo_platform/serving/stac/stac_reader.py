@@ -20,6 +20,7 @@ from stac_fastapi.extensions.query.query import QueryConformanceClasses
 from stac_fastapi.extensions.sort.sort import SortConformanceClasses
 from stac_fastapi.types.conformance import BASE_CONFORMANCE_CLASSES
 
+from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import NotFound
 from geo_platform.ports import Catalog
 from geo_platform.serving.published import PublishedItem, PublishedItems
@@ -36,7 +37,7 @@ from geo_platform.serving.stac.documents import (
 )
 from geo_platform.serving.stac.item_source import ItemPage, ItemSource
 from geo_platform.serving.stac.queryables import check_known, queryables, sortables
-from geo_platform.serving.stac.request import ItemSearch
+from geo_platform.serving.stac.request import ItemSearch, SearchBody
 from geo_platform.settings import Profile, Settings
 
 STAC_VERSION = "1.1.0"
@@ -156,6 +157,18 @@ class StacReader:
         if search.properties:
             check_known(search.properties, self._source.property_types(rights, search.collections))
         return self._source.page(search, rights)
+
+    def items_of_kind(
+        self, kind: SourceKind, rights: Rights, *, limit: int, token: str | None
+    ) -> ItemPage:
+        """Return a page of the items that were made of rasters or of vectors, newest first.
+
+        Raises QueryInvalid: the token is not one of such a page. TimeExceeded: the search takes too
+        long.
+        """
+        is_of_kind = {"op": "=", "args": [{"property": "geo_platform:kind"}, kind.value]}
+        body = SearchBody(filter=is_of_kind, filter_lang="cql2-json", limit=limit, token=token)
+        return self._source.page(ItemSearch.of(body), rights)
 
     def queryables(
         self, rights: Rights, href: str, collection: str | None, *, for_sorting: bool = False
