@@ -17,7 +17,6 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
-from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
@@ -47,7 +46,7 @@ from geo_platform.serving.raster.painting import (
 )
 from geo_platform.serving.raster.reading import WindowPixels, read_window
 from geo_platform.serving.raster.values import BandFigures, figures, pixel_at, plain
-from geo_platform.serving.raster.windows import MERCATOR, PixelWindow
+from geo_platform.serving.raster.windows import MERCATOR, PixelWindow, moved_points
 from geo_platform.storage.gdal_sources import GdalSources
 
 
@@ -351,7 +350,7 @@ def _pixel_size(cog: DatasetReader, crs: CRS) -> float | None:
     if crs == cog.crs:
         return own
     x, y = place @ (cog.width / 2, cog.height / 2)
-    xs, ys = transform_points(cog.crs, crs, [x, x + own, x], [y, y, y + own])
+    xs, ys = moved_points(cog.crs, crs, [x, x + own, x], [y, y, y + own])
     across = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
     down = math.hypot(xs[2] - xs[0], ys[2] - ys[0])
     size = min(across, down)

@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.warp import reproject
-from rasterio.warp import transform as transform_points
 
 from geo_platform.raster.validity import NodataValue, Validity, equals_value
 from geo_platform.serving.raster.cogs import OpenCog
-from geo_platform.serving.raster.windows import MERCATOR, MERCATOR_HALF_M, PixelWindow
+from geo_platform.serving.raster.windows import (
+    MERCATOR,
+    MERCATOR_HALF_M,
+    PixelWindow,
+    moved_points,
+)
 
 # An overview counts as fine enough if its pixels are at most this much larger than the window's.
 _TOLERANCE = 1.01
@@ -142,8 +146,7 @@ def _overview_factor(cog: DatasetReader, window: PixelWindow) -> int | None:
     xs, ys = np.concatenate([cols, cols + step, cols]), np.concatenate([rows, rows, rows + step])
     east, north = _applied(window.transform, xs.ravel(), ys.ravel())
     if window.crs != cog.crs:
-        moved = transform_points(window.crs, cog.crs, east, north)
-        east, north = np.array(moved[0]), np.array(moved[1])
+        east, north = moved_points(window.crs, cog.crs, east, north)
     col, row = _applied(~cog.transform, east, north)
     points = np.stack([col, row]).reshape(2, 3, -1)
     at, right, below = (points[:, index] for index in range(3))
@@ -174,7 +177,8 @@ def _is_outside(cog: DatasetReader, points: NDArray[np.float64]) -> bool:
 def _applied(
     transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (
-        transform.a * x + transform.b * y + transform.c,
-        transform.d * x + transform.e * y + transform.f,
-    )
+    with np.errstate(invalid="ignore"):  # a point without an image is infinite
+        return (
+            transform.a * x + transform.b * y + transform.c,
+            transform.d * x + transform.e * y + transform.f,
+        )

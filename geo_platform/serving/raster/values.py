@@ -11,10 +11,10 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
-from rasterio.warp import transform as transform_points
 
 from geo_platform.errors import NotFound, ParameterInvalid
 from geo_platform.serving.raster.reading import WindowPixels
+from geo_platform.serving.raster.windows import moved_points
 
 PERCENTILES = (2, 25, 50, 75, 98)
 HISTOGRAM_BINS = 20
@@ -54,7 +54,7 @@ def pixel_at(cog: DatasetReader, x: float, y: float, crs: CRS) -> tuple[int, int
 
     Raises NotFound: the point is outside the raster.
     """
-    xs, ys = ([x], [y]) if crs == cog.crs else transform_points(crs, cog.crs, [x], [y])
+    xs, ys = ([x], [y]) if crs == cog.crs else moved_points(crs, cog.crs, [x], [y])
     # A raster in degrees may continue past 180.
     turns = (0.0, 360.0, -360.0) if cog.crs.is_geographic else (0.0,)
     for turn in turns:

@@ -7,8 +7,12 @@ Used by `serving/raster`.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 from affine import Affine
+from numpy.typing import ArrayLike, NDArray
+from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
@@ -72,3 +76,22 @@ class PixelWindow:
         """Return the window with the same bounds and other pixels."""
         step = Affine.scale(self.cols / cols, self.rows / rows)
         return PixelWindow(self.crs, self.transform @ step, rows, cols)
+
+
+def moved_points(
+    source: CRS, target: CRS, xs: ArrayLike, ys: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return points of one CRS in another: x or longitude first, infinite without an image.
+
+    GDAL's own function refuses all points if one has no image, as the corners of a map of the whole
+    Earth have none in UTM, and only the first time.
+    """
+    east, north = _transformer(source.to_wkt(), target.to_wkt()).transform(
+        np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
+    )
+    return np.asarray(east), np.asarray(north)
+
+
+@lru_cache(maxsize=256)
+def _transformer(source_wkt: str, target_wkt: str) -> Transformer:
+    return Transformer.from_crs(source_wkt, target_wkt, always_xy=True)

@@ -10,12 +10,13 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.warp import transform
 
 from geo_platform.raster.validity import validity_of
 from geo_platform.serving.raster.cogs import OpenCog
 from geo_platform.serving.raster.grids import mercator_window
 from geo_platform.serving.raster.reading import read_window
-from geo_platform.serving.raster.windows import PixelWindow
+from geo_platform.serving.raster.windows import PixelWindow, moved_points
 from geo_platform.storage.gdal_sources import GdalSource
 
 ROWS, COLS = 300, 400
@@ -172,3 +173,29 @@ def test_a_place_that_the_raster_does_not_touch_is_not_read(tmp_path: Path) -> N
         found = read_window(cog, mercator_window(zoom, x, y, 256), [1], Resampling.bilinear)
         assert found.valid.sum() <= 1
     cog.close()
+
+
+def test_a_tile_of_the_whole_earth_shows_a_raster_in_utm(tmp_path: Path) -> None:
+    # Its corners have no place in UTM. 512 px of 1 km are 3 px of this tile.
+    pixels = some_pixels(1, "uint8")
+    large = Affine(1000, 0, 300_000, 0, -1000, 5_200_000)
+    cog = write(tmp_path / "a.tif", pixels, transform=large)
+    found = [
+        read_window(cog, mercator_window(0, 0, 0, 256), [1], Resampling.nearest) for _ in range(3)
+    ]
+    rows, cols = np.nonzero(found[0].valid[0])
+    # 12.4 to 17.7 degrees east, 44.2 to 46.9 degrees north.
+    assert set(cols) <= {136, 137, 138, 139, 140}
+    assert set(rows) <= {89, 90, 91, 92}
+    assert 6 <= found[0].valid.sum() <= 16
+    for again in found[1:]:
+        assert np.array_equal(again.values, found[0].values)
+        assert np.array_equal(again.valid, found[0].valid)
+    cog.close()
+
+
+def test_points_without_an_image_are_infinite_and_the_others_right() -> None:
+    xs, ys = moved_points(CRS.from_epsg(4326), UTM, [15.0, -165.0, 15.0], [47.0, 0.0, 0.0])
+    expected = transform(CRS.from_epsg(4326), UTM, [15.0, 15.0], [47.0, 0.0])
+    assert np.allclose([xs[[0, 2]], ys[[0, 2]]], expected, atol=1e-6)
+    assert not np.isfinite(xs[1]) or abs(xs[1]) > 10**7
