@@ -21,7 +21,7 @@ LOWEST_FLOAT32 = -3.4028234663852886e38
 class Place:
     """Where a raster is: its CRS, and west, north and the size of a pixel there.
 
-    `size` is 0 for a raster of the whole Earth. `fits`: other CRS that can represent all of it.
+    `size` is 0 for a raster of the whole Earth. `fits`: other CRS to which it is reprojected.
     """
 
     crs: str
@@ -36,17 +36,17 @@ PLACES = {
     "utm south": Place("EPSG:32733", 300_000, 6_200_000, 30, ("EPSG:4326", "EPSG:3857")),
     "degrees": Place("EPSG:4326", 8, 48, 0.01, ("EPSG:3857", "EPSG:32632", "EPSG:3035")),
     "nad": Place("EPSG:4269", -75, 41, 0.001, ("EPSG:26918", "EPSG:3857")),
-    "antimeridian": Place("EPSG:4326", 179.95, -16, 0.01, ("EPSG:3857", "EPSG:3832")),
-    "0 to 360": Place("EPSG:4326", 190, 20, 0.05, ("EPSG:3857", "EPSG:4269")),
+    "antimeridian": Place("EPSG:4326", 179.95, -16, 0.01, ()),
+    "0 to 360": Place("EPSG:4326", 190, 20, 0.05, ()),
     "mercator": Place("EPSG:3857", 1_000_000, 6_000_000, 100, ("EPSG:4326", "EPSG:32632")),
-    "mercator seam": Place("EPSG:3857", 20_036_000, -1_800_000, 100, ("EPSG:4326",)),
+    "mercator seam": Place("EPSG:3857", 20_036_000, -1_800_000, 100, ()),
     "europe": Place("EPSG:3035", 4_300_000, 3_200_000, 25, ("EPSG:4326", "EPSG:3857")),
-    "arctic": Place("EPSG:3413", -700_000, 700_000, 1_000, ("EPSG:3995",)),
-    "north pole": Place("EPSG:3413", -15_000, 15_000, 1_000, ("EPSG:3995", "EPSG:4326")),
-    "antarctic": Place("EPSG:3031", 900_000, 900_000, 1_000, ("EPSG:4326",)),
-    "robinson": Place("ESRI:54030", 500_000, 4_000_000, 5_000, ("EPSG:4326", "EPSG:3857")),
-    "earth": Place("EPSG:4326", -180, 90, 0, ("ESRI:54030", "EPSG:4087", "EPSG:8857")),
-    "earth from 0": Place("EPSG:4326", 0, 90, 0, ("ESRI:54030", "EPSG:4087", "EPSG:8857")),
+    "arctic": Place("EPSG:3413", -700_000, 700_000, 1_000, ()),
+    "north pole": Place("EPSG:3413", -15_000, 15_000, 1_000, ()),
+    "antarctic": Place("EPSG:3031", 900_000, 900_000, 1_000, ()),
+    "robinson": Place("ESRI:54030", 500_000, 4_000_000, 5_000, ()),
+    "earth": Place("EPSG:4326", -180, 90, 0, ()),
+    "earth from 0": Place("EPSG:4326", 0, 90, 0, ()),
 }
 
 

@@ -20,28 +20,45 @@ from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.errors import RasterEmpty
 from tests.differential.generated_rasters import Raster
 from tests.differential.raster_files import FORMATS, Drawn, header_by_gdal, read_by_gdal, write
+from tests.differential.warped import check_warped
 from tests.unit.raster.conftest import Chain
 
 _SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 # A tile of heights has 1201 x 1201 pixels, so there are few of them.
 _FORMS = [*[form for form in sorted(FORMATS) if form != ".hgt"] * 4, *[".tif"] * 12, ".hgt"]
-_FILES = st.sampled_from(_FORMS).flatmap(lambda form: FORMATS[form])
+_IN_PLACE = st.sampled_from(_FORMS).flatmap(lambda form: FORMATS[form])
 
 
-@given(drawn=_FILES)
+def _targets(drawn: Drawn) -> tuple[str, ...]:
+    """Return the CRS to which the raster is reprojected.
+
+    A new grid has square pixels, so a narrow raster may grow too much.
+    """
+    *_, rows, cols = drawn.raster.pixels.shape
+    is_narrow = max(rows, cols) > 8 * min(rows, cols)
+    is_by_points = drawn.georeference == "points"
+    return () if is_narrow or is_by_points else drawn.raster.place.fits
+
+
+_FILES = _IN_PLACE.flatmap(
+    lambda drawn: st.tuples(st.just(drawn), st.sampled_from([None, None, None, *_targets(drawn)]))
+)
+
+
+@given(file=_FILES)
 @settings(_SETTINGS, max_examples=100, derandomize=True)
-def test_pixels_masks_and_places_of_100_files(drawn: Drawn) -> None:
-    check(drawn)
+def test_pixels_masks_and_places_of_100_files(file: tuple[Drawn, str | None]) -> None:
+    check(*file)
 
 
 @pytest.mark.slow
-@given(drawn=_FILES)
+@given(file=_FILES)
 @settings(_SETTINGS, max_examples=2000)
-def test_pixels_masks_and_places_of_2000_files(drawn: Drawn) -> None:
-    check(drawn)
+def test_pixels_masks_and_places_of_2000_files(file: tuple[Drawn, str | None]) -> None:
+    check(*file)
 
 
-def check(drawn: Drawn) -> None:
+def check(drawn: Drawn, target: str | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "in"
@@ -56,8 +73,11 @@ def check(drawn: Drawn) -> None:
             return
         profiled = chain.profile(written.path, *written.sidecars, **written.options)
         check_figures(profiled, raster, valid)
-        stored = chain.cogs(profiled)
+        stored = chain.cogs(profiled, target_crs=target, reproject_resampling="nearest")
         cog = chain.file(stored)
+        if target:
+            check_warped(cog, raster, target, valid)
+            return
         if not profiled.georeference.placed_by_ground_control_points:
             check_header(cog, raster)
             check_pixels(cog, raster, valid)
