@@ -18,8 +18,9 @@ from shapely.geometry import shape
 
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.errors import RasterEmpty
+from tests.differential.generated_raster_files import FORMATS, Drawn
 from tests.differential.generated_rasters import Raster
-from tests.differential.raster_files import FORMATS, Drawn, header_by_gdal, read_by_gdal, write
+from tests.differential.raster_files import header_by_gdal, read_by_gdal, write
 from tests.differential.warped import check_warped
 from tests.unit.raster.conftest import Chain
 
