@@ -11,6 +11,7 @@ from pystac_client import Client
 from geo_platform.api.app import create_app
 from geo_platform.api.auth.keys import KeyFile
 from geo_platform.api.auth.principal import Scope
+from geo_platform.catalog.validate import collection_faults, item_faults
 from geo_platform.ports import Catalog
 from tests.support.production import ProfileUnderTest
 from tests.support.publications import COLLECTION, item
@@ -208,12 +209,19 @@ def test_the_links_and_assets_of_an_item_lead_to_this_api(stac: Stac) -> None:
         "root": root,
         "parent": f"{root}/collections/rasters",
         "collection": f"{root}/collections/rasters",
+        "tilejson": hrefs["tilejson"],
         "via": "https://store.example/bronze/scene-03.tif",
     }
+    tiles = f"{stac.address}/raster/collections/rasters/items/scene-03/tilejson.json?v="
+    assert hrefs["tilejson"].startswith(tiles)
     asset = document["assets"]["data"]
     assert asset["href"].startswith(f"{own}/assets/data?v=")
     assert asset["alternate"]["store"]["href"] == "https://store.example/silver/v1/scene-03.tif"
     assert stac.post({"ids": ["scene-03"]}).json()["features"] == [document]
+    # No package carries the schema of this extension.
+    known = [uri for uri in document["stac_extensions"] if "alternate-assets" not in uri]
+    assert item_faults({**document, "stac_extensions": known}) == ()
+    assert collection_faults(stac.get("/collections/rasters").json()) == ()
     of_collection = stac.get("/collections/rasters/items", limit=1, sortby="id").json()
     assert [each["id"] for each in of_collection["features"]] == ["scene-00"]
     assert of_collection["numberMatched"] == 12

@@ -1,8 +1,8 @@
 """Write the links of items, collections and pages as addresses of this API.
 
 The catalog's documents have the addresses of the stores. A client of the API cannot open those, so
-the href of an asset that is an object becomes an address of the API; the store's own address stays
-in `alternate` (alternate assets extension).
+the href of an object becomes that of its download, and the href of a table that of its rows. The
+store's own address stays in `alternate` (alternate assets extension).
 
 Called by `api/serving/stac.py` and `stac_reader.py`.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY
+from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ASSET_TABLE
 from geo_platform.serving.published import version_of
 from geo_platform.serving.stac.request import FieldPaths
 from geo_platform.storage.stac_documents import STRUCTURAL_RELATIONS
@@ -47,17 +47,27 @@ class StacAddresses:
     def asset(self, collection: str, item_id: str, name: str, version: str) -> str:
         return f"{self.item(collection, item_id)}/assets/{quote(name, safe='')}?v={version}"
 
+    def features(self, collection: str, item_id: str, asset: str) -> str:
+        """Return the address of the rows of a table, which is an asset of the item."""
+        # An item that was split has a table for each family of geometries: table_points and so on.
+        family = asset.removeprefix("table").removeprefix("_")
+        name = ":".join(part for part in (collection, item_id, family) if part)
+        return f"{self.root.removesuffix('/stac')}/features/collections/{quote(name)}/items"
+
     def linked_item(self, item: Mapping[str, Any]) -> Document:
         """Return the item with the addresses of the API."""
         collection, item_id = str(item["collection"]), str(item["id"])
         version = version_of(item)
         assets: Document = {}
         for name, asset in item["assets"].items():
+            assets[name] = asset
             if ASSET_CONTAINER in asset and ASSET_KEY in asset:
                 href = self.asset(collection, item_id, name, version)
-                stored = {"store": {"href": asset["href"], "title": "Address in the store"}}
-                asset = {**asset, "href": href, "alternate": stored}
-            assets[name] = asset
+                assets[name] = {**asset, "href": href, "alternate": _stored(asset)}
+            elif ASSET_TABLE in asset:
+                href = self.features(collection, item_id, name)
+                served = {"href": href, "type": GEOJSON, "alternate": _stored(asset)}
+                assets[name] = {**asset, **served}
         extensions = list(item.get("stac_extensions") or ())
         if any("alternate" in asset for asset in assets.values()) and ALTERNATE not in extensions:
             extensions.append(ALTERNATE)
@@ -71,9 +81,20 @@ class StacAddresses:
                 link("parent", parent),
                 link("collection", parent),
                 link("root", self.root),
+                *self._tile_links(item, collection, item_id, version),
                 *other_links(item),
             ],
         }
+
+    def _tile_links(
+        self, item: Mapping[str, Any], collection: str, item_id: str, version: str
+    ) -> list[Document]:
+        """Return the link of a raster to its tiles (web map links extension)."""
+        if item["properties"].get("geo_platform:kind") != "raster":
+            return []
+        own = self.item(collection, item_id).removeprefix(self.root)
+        href = f"{self.root.removesuffix('/stac')}/raster{own}/tilejson.json?v={version}"
+        return [link("tilejson", href, title="Tiles of a web map")]
 
     def linked_collection(self, collection: Mapping[str, Any]) -> Document:
         """Return the collection with the addresses of the API."""
@@ -89,6 +110,11 @@ class StacAddresses:
                 *other_links(collection),
             ],
         }
+
+
+def _stored(asset: Mapping[str, Any]) -> Document:
+    stored = {name: asset[name] for name in ("href", "type") if name in asset}
+    return {"store": {**stored, "title": "Address in the store"}}
 
 
 def link(relation: str, href: str, media_type: str = JSON, **more: Any) -> Document:
