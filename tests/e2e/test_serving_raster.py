@@ -229,9 +229,10 @@ class TestRightAtFirstSight:
         # Light from the north-west: slopes that face it are brighter.
         heights = smooth(1)[0, :512, :512]
         down, across = np.gradient(heights)
-        facing, away = (down + across) < -0.005, (down + across) > 0.005
+        # Heights that rise to the south and east fall to the north-west.
+        facing, away = (down + across) > 0.005, (down + across) < -0.005
         bright = shade[0].astype(int)
-        assert bright[away & (shade[3] > 0)].mean() > bright[facing & (shade[3] > 0)].mean() + 40
+        assert bright[facing & (shade[3] > 0)].mean() > bright[away & (shade[3] > 0)].mean() + 40
 
     def test_the_item_is_drawn_by_percentiles(self, readers: Readers) -> None:
         (low, high), *_ = readers.document("values")["properties"]["renders"]["default"]["rescale"]
@@ -454,6 +455,9 @@ class TestRefusals:
             ("dem", "/bbox/1,9,3,2.png", {}, 422, "PARAMETER_INVALID"),
             ("dem", "/bbox/1,2,3,4.png", {"crs": "EPSG:999999"}, 422, "PARAMETER_INVALID"),
             ("dem", "/point/nan,1", {}, 422, "PARAMETER_INVALID"),
+            ("dem", "/preview.png", {"rescal": "0,1"}, 422, "PARAMETER_INVALID"),
+            ("dem", "/statistics", {"render": "default"}, 422, "PARAMETER_INVALID"),
+            ("dem", "", {"url": "https://elsewhere.example/a.tif"}, 422, "PARAMETER_INVALID"),
         ],
     )
     def test_what_cannot_be_answered_has_a_code(

@@ -1,6 +1,8 @@
 """GDAL reads one version of an object, on a disk and in a private storage account."""
 
 import logging
+import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,13 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geo_platform.errors import Conflict, StoreDenied
+from geo_platform.errors import Conflict, StoreDenied, StoreUnavailable
 from geo_platform.ports import SILVER, ObjectStore
 from geo_platform.serving.published import PublishedItem
 from geo_platform.serving.raster.cogs import COG_MEDIA_TYPE, CogReader
 from geo_platform.settings import Settings
 from geo_platform.storage.gdal_sources import GdalSource, GdalSources
+from geo_platform.storage.local.folder import FolderStore
 from tests.support.production import ProfileUnderTest
 
 KEY = "cogs/a folder/dem ü.tif"
@@ -157,3 +160,25 @@ def test_a_refusal_of_the_account_is_told_without_the_url(
 def opened(source: GdalSource) -> rasterio.io.DatasetReader:
     with rasterio.Env(**source.options, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         return rasterio.open(source.path, driver="GTiff", sharing=False)
+
+
+def test_a_store_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
+    objects = FolderStore(tmp_path / "store")
+    put(objects, tiff(tmp_path / "first.tif", 10))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        class Silent(GdalSources):
+            def source(self, container: str, key: str, *, etag: str) -> GdalSource:
+                limits = {"GDAL_HTTP_TIMEOUT": "1", "GDAL_HTTP_MAX_RETRY": "0"}
+                port = silent.getsockname()[1]
+                return GdalSource(f"/vsicurl/http://127.0.0.1:{port}/a.tif?sig=secret", limits)
+
+        reader = CogReader(objects, Silent(Settings(home=tmp_path), objects))
+        started = time.monotonic()
+        with (
+            pytest.raises(StoreUnavailable, match="could not be read") as failed,
+            reader.open(item(objects, "1" * 16), "data"),
+        ):
+            pass
+    assert time.monotonic() - started < 10
+    assert "secret" not in f"{failed.value} {failed.value.details}"

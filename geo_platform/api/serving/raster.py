@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -36,6 +36,7 @@ from geo_platform.api.serving.raster_parameters import (
     TileIndex,
     Zoom,
     area_of,
+    check_names,
 )
 from geo_platform.errors import ParameterInvalid, TimeExceeded
 from geo_platform.serving.published import PublishedItem
@@ -165,7 +166,12 @@ class RasterStatistics(BaseModel):
 
 def raster_routes(services: Services) -> APIRouter:
     """Return the routes of /raster."""
-    router = APIRouter(prefix=PREFIX, tags=["pictures"], responses=problem_responses(*_PROBLEMS))
+    router = APIRouter(
+        prefix=PREFIX,
+        tags=["pictures"],
+        dependencies=[Depends(check_names)],
+        responses=problem_responses(*_PROBLEMS),
+    )
     settings = services.settings
     rasters = PublishedRasters(
         services.objects, services.gdal_sources, max_pixels=settings.serving_raster_max_pixels

@@ -6,9 +6,10 @@ Called by `raster.py`.
 from dataclasses import dataclass, fields
 from typing import Annotated
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from rasterio.enums import Resampling
 
+from geo_platform.api.problems import ParametersInvalid
 from geo_platform.errors import ParameterInvalid
 from geo_platform.serving.raster.cogs import DEFAULT_ASSET
 from geo_platform.serving.raster.encoding import PixelFormat
@@ -128,6 +129,19 @@ class Look:
         if self.asset == DEFAULT_ASSET:
             found.remove(("asset", self.asset))
         return [*found, *(("rescale", text) for text in self.rescale or ())]
+
+
+def check_names(request: Request) -> None:
+    """Raise ParametersInvalid if the address has parameters that its route does not have.
+
+    A misspelled parameter would else change nothing, unnoticed.
+    """
+    route = request.scope["route"]
+    described = request.app.openapi()["paths"][route.path_format]["get"].get("parameters", ())
+    known = {each["name"] for each in described if each["in"] == "query"}
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        raise ParametersInvalid([(name, "is not a parameter of this address") for name in unknown])
 
 
 LookOf = Annotated[Look, Depends()]

@@ -139,7 +139,8 @@ class PublishedRasters:
         with self._cogs.open(item, request.asset) as cog:
             window = _whole(cog.full, longest_px)
             self._check_size(window, 1)
-            if request.pixel_format.holds_values or request.choice.expression:
+            choice = request.choice
+            if request.pixel_format.holds_values or choice.expression or choice.resampling:
                 return self._answer(item, cog, window, request)
             paint = self._painter.paint(item, request.asset, cog.full, request.choice)
             self._check_size(window, len(paint.bands))
