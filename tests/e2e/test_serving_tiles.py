@@ -55,6 +55,15 @@ DRAWN = {
 }
 
 
+MIXED = [
+    shapely.Point(10.0, 50.0),
+    shapely.MultiPoint([(20.0, 50.0), (-170.0, 50.0)]),
+    shapely.Point(30.0, 89.9),
+    shapely.LineString([(0, 0), (40, 40), (80, 0)]),
+    shapely.LineString([(0, 0), (0.0001, 0)]),
+]
+
+
 @pytest.fixture(scope="module")
 def running(
     module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory
@@ -73,11 +82,14 @@ def running(
     )
     for frame, path in zip((_many(), drawn, _land()), sources, strict=True):
         pyogrio.write_dataframe(frame, path)
+    mixed = gpd.GeoDataFrame({"n": range(len(MIXED))}, geometry=MIXED, crs=4326)
+    mixed.to_file(folder / "mixed.geojson", driver="GeoJSON")
+    sources.append(folder / "mixed.geojson")
     home = folder / "home"
     done = geo_platform_here(
         "ingest", "--json", *sources, home=home, extra=module_profile.environment
     )
-    assert [line["outcome"] for line in done.lines] == ["published"] * 3, done.lines
+    assert [line["outcome"] for line in done.lines] == ["published"] * 4, done.lines
     # A busy machine may need long for what takes milliseconds otherwise.
     with reading_api(home, module_profile, features_seconds=60) as api:
         yield api
@@ -194,6 +206,23 @@ def test_large_polygons_are_clipped_thinned_and_kept_whole(
     assert deep.account["rows"] == deep.account["drawn"] == 1
     in_the_hole = _tile(running, LAND, *_address_of(8, 50.0, 50.0), tmp_path)
     assert in_the_hole.account["rows"] == 0
+
+
+def test_points_and_lines_are_drawn(running: ReadingApi, tmp_path: Path) -> None:
+    tiles = "/features/collections/vectors:mixed:{}/tiles/WebMercatorQuad"
+    points = _tile(running, tiles.format("points"), 0, 0, 0, tmp_path)
+    # The map ends at 85 degrees, so one point is in no tile.
+    assert points.account == {"rows": 2, "drawn": 2, "merged": 0, "dropped": 0}
+    shapes = points.layers["vectors:mixed:points"].set_index("n").to_crs(4326).geometry
+    (point,) = shapes[0].geoms
+    assert (point.x, point.y) == pytest.approx((10, 50), abs=0.1)
+    assert [round(point.x) for point in shapes[1].geoms] == [20, -170]
+    lines = _tile(running, tiles.format("lines"), 0, 0, 0, tmp_path)
+    assert lines.account == {"rows": 2, "drawn": 1, "merged": 0, "dropped": 1}
+    (line,) = lines.layers["vectors:mixed:lines"].to_crs(4326).geometry
+    assert line.hausdorff_distance(MIXED[3]) < 0.1
+    east = _tile(running, tiles.format("points"), 1, 1, 0, tmp_path)
+    assert sorted(east.layers["vectors:mixed:points"]["n"]) == [0, 1]
 
 
 def test_a_tile_takes_a_filter_and_properties(running: ReadingApi, tmp_path: Path) -> None:

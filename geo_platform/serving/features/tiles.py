@@ -195,7 +195,8 @@ def _count(
     if not selected:
         return collection.rows
     statement = select([Fragment("count(*)")], opened.relation, selected)
-    return int(next(iter(opened.rows(statement)))[0][0])
+    ((counted,),) = [row for chunk in opened.rows(statement) for row in chunk]
+    return int(counted)
 
 
 def _fill(
