@@ -270,7 +270,11 @@ def test_no_answer_tells_of_a_collection_that_the_caller_may_not_read(
     assert {path.split("/")[1] for path in requests.paths} == {base[1:] for base in BASES}
     statuses: Counter[tuple[str, int]] = Counter()
     for asked in islice(requests, REQUESTS // 2):
-        one, other = pair.alone.answer(asked, key), pair.both.answer(asked, key)
+        for _ in range(3):
+            one, other = pair.alone.answer(asked, key), pair.both.answer(asked, key)
+            # A busy machine may run out of a request's time.
+            if 503 not in (one.status_code, other.status_code):
+                break
         for learned, expected in zip(
             comparable(other, pair.names), comparable(one, pair.names), strict=True
         ):
