@@ -69,7 +69,12 @@ class DatabaseSearch:
                     "rows": search.limit + 1,
                 },
             ).fetchall()
-            matched = place.matched if place else _count(connection, condition)
+            if place is not None:
+                matched = place.matched
+            elif len(rows) <= search.limit:
+                matched = len(rows)
+            else:
+                matched = _count(connection, condition)
         items = tuple(read_item(text, nulls) for text, nulls, _ in rows[: search.limit])
         token = None
         if len(rows) > search.limit:
