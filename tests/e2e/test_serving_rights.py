@@ -42,6 +42,7 @@ OWN, HIDDEN = "own", "zqx-hidden"
 MARK = "zqx"
 # They show the own items, and the hidden ones.
 TILES = [("0", "0", "0"), ("5", "16", "11"), ("9", "268", "183"), ("12", "2150", "1471")]
+TEXTS = ("json", "csv", "xml", "text")
 _VARYING = {"date", "x-request-id"}
 _VARYING_FIELDS = ("request_id", "timestamp")
 _PROFILES = [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)]
@@ -279,7 +280,9 @@ def test_no_answer_tells_of_a_collection_that_the_caller_may_not_read(
             comparable(other, pair.names), comparable(one, pair.names), strict=True
         ):
             assert learned == expected, str(asked)
-        if MARK not in str(asked):
+        # The bytes of a picture may have the mark by chance.
+        is_text = any(kind in other.headers.get("content-type", "") for kind in TEXTS)
+        if is_text and MARK not in str(asked):
             assert MARK not in other.text, str(asked)
         assert other.status_code < 500 or other.status_code == 503, (str(asked), other.text)
         statuses[asked.url.split("/")[1], other.status_code] += 1
