@@ -9,7 +9,7 @@ Used by `api/jobs`, `api/serving` and `api`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -22,17 +22,24 @@ from geo_platform.api.jobs.submissions import Submissions
 from geo_platform.api.metrics import Metrics
 from geo_platform.arrivals.watch import read_watches
 from geo_platform.errors import StoreUnavailable
+from geo_platform.ports import Catalog
 from geo_platform.serving.features.opened import FeatureReader
 from geo_platform.serving.public import PublicReading
 from geo_platform.serving.published import PublishedItems
 from geo_platform.serving.stac.stac_reader import StacReader, open_reader
 from geo_platform.settings import Profile
-from geo_platform.storage.stores import HomeStores
+from geo_platform.storage.stores import HomeStores, open_catalog
 from geo_platform.trace.sources import Reach, TraceStores
+
+if TYPE_CHECKING:
+    from geo_platform.storage.postgres.connections import KeptConnections
 
 # Submissions that are written at once: a storage account needs more time for a request than a
 # disk. docs/decisions/0019 has the measurements.
 DISK_CONCURRENCY, ACCOUNT_CONCURRENCY = 8, 24
+
+# Idle connections for the catalog: as many as requests usually read it at the same time.
+CATALOG_CONNECTIONS = 8
 
 # Submissions that are being written or wait: some seconds' work.
 MAX_PENDING = 400
@@ -75,6 +82,19 @@ class SubmissionLimiter:
 @dataclass(frozen=True)
 class Services(HomeStores):
     """The services of one process, each opened at first use."""
+
+    @cached_property
+    def kept_connections(self) -> "KeptConnections | None":
+        """The connections of the catalog between requests, or None in the embedded profile."""
+        if self.settings.profile is not Profile.production:
+            return None
+        from geo_platform.storage.postgres.connections import KeptConnections
+
+        return KeptConnections(CATALOG_CONNECTIONS)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return open_catalog(self.settings, kept=self.kept_connections)
 
     @cached_property
     def dagster(self) -> DagsterGraphql:
@@ -173,3 +193,5 @@ class Services(HomeStores):
             self.features.close()
         if "stac" in self.__dict__:
             self.stac.close()
+        if "catalog" in self.__dict__ and self.kept_connections is not None:
+            self.kept_connections.close()

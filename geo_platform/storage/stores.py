@@ -9,6 +9,7 @@ Used throughout the application.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from geo_platform.errors import ParameterInvalid
 from geo_platform.ports import (
@@ -22,6 +23,9 @@ from geo_platform.ports import (
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.gdal_sources import GdalSources
 from geo_platform.trace.sources import ProvenanceReader
+
+if TYPE_CHECKING:
+    from geo_platform.storage.postgres.connections import KeptConnections
 
 
 def open_objects(settings: Settings, *, retries: int = 3) -> ObjectStore:
@@ -59,17 +63,20 @@ def open_features(settings: Settings, *, run_id: str = "") -> FeatureStore:
     return GeoParquetLake(open_objects(settings))
 
 
-def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
+def open_catalog(
+    settings: Settings, *, run_id: str = "", kept: "KeptConnections | None" = None
+) -> Catalog:
     """Return the catalog.
 
-    Its database connections show `run_id` in their application name.
+    Its database connections show `run_id` in their application name, and are reused with `kept`.
     Raises StoreDenied: the setting of the database is missing or malformed.
     """
     if settings.profile is Profile.production:
         from geo_platform.storage.postgres.connections import database_of
         from geo_platform.storage.postgres.pgstac import PgStac
 
-        return PgStac(database_of(settings, run_id=run_id), root_href=settings.stac_url)
+        database = database_of(settings, run_id=run_id, kept=kept)
+        return PgStac(database, root_href=settings.stac_url)
     from geo_platform.storage.local.stac_files import StacFiles
 
     return StacFiles(settings.catalog_dir)

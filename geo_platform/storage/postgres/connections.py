@@ -96,14 +96,14 @@ class IdleConnections(Generic[C]):
 
 
 class KeptConnections:
-    """The idle connections of a run: those for statements, and those for loading Arrow batches.
+    """The idle connections of a run or a server: for statements, and for loading Arrow batches.
 
-    They are kept because opening one is slow: the check of the password takes as long as loading a
-    small table, and ADBC reads all types of the server.
+    `max_idle` bounds those for statements. They are kept because opening one is slow: the check of
+    the password takes as long as loading a small table, and ADBC reads all types of the server.
     """
 
-    def __init__(self) -> None:
-        self.for_statements: IdleConnections[psycopg.Connection] = IdleConnections(MAX_IDLE, _reset)
+    def __init__(self, max_idle: int = MAX_IDLE) -> None:
+        self.for_statements: IdleConnections[psycopg.Connection] = IdleConnections(max_idle, _reset)
         self.for_arrow: IdleConnections[AdbcConnection] = IdleConnections(
             MAX_IDLE_ARROW, _reset_arrow
         )
