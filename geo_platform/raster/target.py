@@ -40,8 +40,10 @@ from geo_platform.raster.lonlat import (
 _NATURAL_ORIGIN_LONGITUDE = 8802
 _FALSE_EASTINGS = ("False easting", "Easting at false origin")
 
-# Refuse a target grid with more pixels than this multiple of the source's.
+# Refuse a target grid with more pixels than this multiple of the source's, unless it is small. A
+# rotated strip of one row needs a square of pixels, of which few are valid.
 MAX_GROWTH = 8
+SMALL_GRID_PX = 2**22
 
 # Larger coordinates count as infinite. This is two and a half times around the Earth.
 MAX_PROJECTED_M = 1e8
@@ -101,7 +103,7 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
     A source with ground control points instead of a geotransform has no grid, so it always gets a
     new one.
     Raises ParameterInvalid: if `target_crs` is not a usable CRS, cannot represent the area of the
-    source, or makes the grid more than MAX_GROWTH times as large.
+    source, or makes the grid more than MAX_GROWTH times as large and over SMALL_GRID_PX pixels.
     """
     source_crs = CRS.from_wkt(profile.crs.wkt)
     target = parse_crs(target_crs, "target_crs") if target_crs else source_crs
@@ -125,7 +127,7 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
     reprojects = not same_crs(source_crs, target)
     transform, shape, extent = _warped_grid(profile, source_crs, target)
     lonlat = lonlat_bounds(transform, shape, target)
-    if shape.pixels > MAX_GROWTH * max(profile.shape.pixels, 64) or lonlat is None:
+    if shape.pixels > max(MAX_GROWTH * profile.shape.pixels, SMALL_GRID_PX) or lonlat is None:
         raise ParameterInvalid(
             f"{profile.source.key!r} would grow from {profile.shape.pixels:,} to {shape.pixels:,} "
             f"pixels in {describe(target)}.",

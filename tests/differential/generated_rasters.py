@@ -39,7 +39,7 @@ PLACES = {
     "antimeridian": Place("EPSG:4326", 179.95, -16, 0.01, ()),
     "0 to 360": Place("EPSG:4326", 190, 20, 0.05, ()),
     "mercator": Place("EPSG:3857", 1_000_000, 6_000_000, 100, ("EPSG:4326", "EPSG:32632")),
-    "mercator seam": Place("EPSG:3857", 20_036_000, -1_800_000, 100, ()),
+    "mercator seam": Place("EPSG:3857", 20_036_000, -1_800_000, 100, ("EPSG:4326",)),
     "europe": Place("EPSG:3035", 4_300_000, 3_200_000, 25, ("EPSG:4326", "EPSG:3857")),
     "arctic": Place("EPSG:3413", -700_000, 700_000, 1_000, ()),
     "north pole": Place("EPSG:3413", -15_000, 15_000, 1_000, ()),
