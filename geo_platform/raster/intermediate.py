@@ -27,7 +27,8 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
-from geo_platform.crs import same_crs
+from geo_platform.crs import describe, same_crs
+from geo_platform.errors import ParameterInvalid
 from geo_platform.grid import GridShape
 from geo_platform.raster.georeference import (
     control_points,
@@ -59,6 +60,9 @@ WARP_MEMORY_MB = 64
 # another band has data, so -9999 would spread into the values beside it.
 WARP_OPTIONS = {"NUM_THREADS": "ALL_CPUS", "SAMPLE_GRID": "YES", "UNIFIED_SRC_NODATA": "NO"}
 NAN_SAMPLE_BYTES = 4 * 1024**2
+# The first integer that GDAL's warper may change: it adds 0.5 to floats of 64 bits, which is exact
+# below this one, and turns 2^63 - 1 into -2^63.
+FIRST_ROUNDED = 2**52
 
 # Tags that are not copied, because they describe the source file only: nodata as text, and the
 # resampling of its overviews.
@@ -239,6 +243,27 @@ def write_warped_copy(
                 target.write_mask(warped.read(warped.count, window=window) > 0, window=window)
 
 
+def refuse_rounded(dataset: DatasetReader, plan: CogPlan, display_name: str) -> None:
+    """Refuse a warp of integers that the warper does not keep; all pixels of 64 bits are read.
+
+    Raises ParameterInvalid: if a valid pixel of the source is such an integer.
+    """
+    if not plan.warps or "int64" not in plan.bands[0].dtype:
+        return
+    for window in windows(dataset):
+        pixels = planned_pixels(dataset, plan, window)
+        is_rounded = pixels >= FIRST_ROUNDED
+        if pixels.dtype.kind == "i":
+            is_rounded |= pixels <= -FIRST_ROUNDED
+        if is_rounded.any() and (is_rounded & planned_valid(dataset, plan, window)).any():
+            raise ParameterInvalid(
+                f"{display_name!r} holds integers of 2^52 and more. Warping it to "
+                f"{describe(CRS.from_wkt(plan.crs.wkt))} would change them.",
+                remedy="Leave `target_crs` out, or accept rounded numbers and convert the raster "
+                "before: gdal_translate -ot Float64.",
+            )
+
+
 def _position_checks(target: CRS) -> dict[str, str]:
     """Return GDAL's settings that keep pixels beyond the edge of a map of the world without data.
 
@@ -375,7 +400,7 @@ def copy_metadata(
         target.colorinterp = colors
 
 
-def windows(target: DatasetWriter) -> Iterator[Window]:
+def windows(target: DatasetReader | DatasetWriter) -> Iterator[Window]:
     """Yield windows of whole tiles in row order, each bounded in bytes, that cover the grid."""
     pixel = sum(np.dtype(dtype).itemsize for dtype in target.dtypes)
     width = max(WINDOW_BYTES // (BLOCK_PX * pixel) // BLOCK_PX, 1) * BLOCK_PX

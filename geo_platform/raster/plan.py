@@ -24,6 +24,8 @@ from geo_platform.raster.options import (
 from geo_platform.raster.target import TargetGrid, decide_grid
 
 COG_BLOCKSIZE_PX = 512
+# The first integer whose neighbour is the same float of 32 bits.
+FIRST_ROUNDED_NODATA = 2**24
 
 # Compression levels. For analysis, GDAL's defaults. For archive, the highest level that does not
 # need more memory to read; ZSTD needs more above level 19.
@@ -190,7 +192,7 @@ def _plan(
     )
     mask_band = _mask_band(profile) if not lossless else None
     has_mask, mask_reason = _internal_mask(profile, grid, lossless=lossless)
-    if lossless and has_mask and "int64" in bands[0].dtype and grid.warps:
+    if lossless and has_mask and grid.warps and any(map(_is_nodata_rounded, profile.bands)):
         bands = _without_nodata(bands)
     elif lossless and not has_mask and _alpha_band(profile) is None:
         bands = _with_nan_as_nodata(bands)
@@ -329,6 +331,14 @@ def _mask_band(profile: RasterProfiled) -> int | None:
     return _alpha_band(profile) or (4 if len(profile.bands) == 4 else None)
 
 
+def _is_nodata_rounded(band: RasterBand) -> bool:
+    """Return whether GDAL's warper takes other pixels for nodata: it compares 32-bit floats."""
+    if band.nodata is None:
+        return False
+    is_beyond = band.dtype in ("int32", "uint32") and abs(band.nodata) >= FIRST_ROUNDED_NODATA
+    return is_beyond or "int64" in band.dtype
+
+
 def _has_nodata(profile: RasterProfiled) -> bool:
     return profile.bands[0].nodata is not None or profile.bands[0].nodata_is_nan
 
@@ -362,8 +372,8 @@ def _internal_mask(
         if _is_alpha_read(profile):
             return False, "alpha band, as in the source"
         return True, "internal mask: GDAL does not read an alpha band of this place and type"
-    if _has_nodata(profile) and grid.warps and any("int64" in b.dtype for b in profile.bands):
-        return True, "internal mask: GDAL does not warp 64-bit nodata values exactly"
+    if grid.warps and any(_is_nodata_rounded(band) for band in profile.bands):
+        return True, "internal mask: GDAL's warper compares long integers with nodata inexactly"
     if _has_nodata(profile):
         return False, "nodata value, as in the source or the request"
     if any(band.dtype.startswith("float") for band in profile.bands):

@@ -21,6 +21,7 @@ from geo_platform.raster.intermediate import (
     may_hold_nan,
     must_replace_nan,
     needs_corrected_copy,
+    refuse_rounded,
     with_planned_nodata,
     write_corrected_copy,
     write_warped_copy,
@@ -51,6 +52,7 @@ def write_cog(
     Raises SourceTruncated, SourceUnreadable, UnsupportedFormat: if the source cannot be read.
     Raises StoreUnavailable: if the scratch folder cannot store the COG, for example because the
     disk is full.
+    Raises ParameterInvalid: if the plan warps integers of 64 bits that the warper would change.
     Raises CogInvalid: if the run id cannot be written into the COG.
     """
     try:
@@ -72,6 +74,7 @@ def _write(
     with ExitStack() as stack:
         dataset = stack.enter_context(open_raster(source))
         stack.enter_context(_writing_errors(source.display_name))
+        refuse_rounded(dataset, plan, source.display_name)
         replaces_nan = may_hold_nan(plan) and (replaces_nan or must_replace_nan(dataset, plan))
         is_corrected = needs_corrected_copy(dataset, plan, replaces_nan=replaces_nan)
         if is_corrected:
