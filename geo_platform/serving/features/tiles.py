@@ -356,7 +356,10 @@ def _encoded(column: FeatureColumn, value: Any) -> bytes | None:
 
 
 def _account_layer(account: TileAccount) -> bytes:
-    """Return the layer `_account`: a point in the middle of the tile with the four numbers."""
+    """Return the layer `_account`: a point with the four numbers.
+
+    It lies outside of the tile, so that clients that draw every layer do not show it.
+    """
     numbers = {
         "rows": account.rows,
         "drawn": account.drawn,
@@ -364,9 +367,9 @@ def _account_layer(account: TileAccount) -> bytes:
         "dropped": account.dropped,
     }
     layer = TileLayer(ACCOUNT_LAYER, list(numbers), 10_000)
-    middle = np.array([shapely.Point(EXTENT / 2, EXTENT / 2)])
+    outside = np.array([shapely.Point(-EXTENT, -EXTENT)])
     layer.add(
-        0, [value_of(number) for number in numbers.values()], POINT, geometries(middle, POINT)[0]
+        0, [value_of(number) for number in numbers.values()], POINT, geometries(outside, POINT)[0]
     )
     return layer.encoded()
 
