@@ -26,6 +26,9 @@ from geo_platform.serving.rights import Rights
 # unpublished, such an address is answered for at most this long, with its own version.
 REMEMBERED_S = 5.0
 MAX_REMEMBERED = 1000
+# Raise it when the same item is drawn or written in another way: caches keep what they have for a
+# version for ever.
+SERVING_RECIPE = 1
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,9 @@ def version_of(document: Mapping[str, Any]) -> str:
     """Return the version of an item: 16 hex digits, the same for the same publication.
 
     They are a digest of the item's fingerprint, of the run that published it, of the run that
-    restored it, and of when it was updated.
+    restored it, of when it was updated, and of how it is served (`SERVING_RECIPE`).
     """
     properties = document["properties"]
     names = (ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_RESTORED_BY, "updated")
-    text = json.dumps([properties.get(name) for name in names])
+    text = json.dumps([SERVING_RECIPE, *(properties.get(name) for name in names)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -111,3 +111,9 @@ def test_elevation_is_drawn_in_colours(drawn: tuple[dict[str, Any], Path]) -> No
     assert np.ptp(pixels, axis=-1)[is_covered(picture(folder, "pictures"))].mean() > 30
     grey = picture(folder, "file").astype(int)
     assert np.ptp(grey, axis=-1).max() == 0
+
+
+def test_the_account_of_a_vector_tile_is_not_drawn(drawn: tuple[dict[str, Any], Path]) -> None:
+    _, folder = drawn
+    sea = picture(folder, "vector_tiles")[255:265, 295:305]  # 0 degrees, 0 degrees
+    assert (sea == 255).all()
