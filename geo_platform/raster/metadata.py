@@ -11,6 +11,10 @@ from datetime import UTC, datetime
 
 from rasterio.io import DatasetReader
 
+_GML_DOMAIN = "xml:gml.root-instance"
+_OFFSET_VECTOR = re.compile(r"offsetVector[^>]*>([^<]*)<")
+_MINUS = re.compile(r"(?<![eE])-")  # apart from an exponent's
+
 # Metadata domains that describe the file, not its content.
 FILE_DOMAINS = (
     "IMAGE_STRUCTURE",
@@ -91,3 +95,16 @@ def _rfc3339(text: str) -> str | None:
     except ValueError:
         return None
     return time.strftime("%Y-%m-%dT%H:%M:%SZ") if time.year >= 1900 else None
+
+
+def contradicts_gml(dataset: DatasetReader) -> bool:
+    """Return whether a JPEG 2000 has the south up in its GML, and the north in its GeoTIFF part.
+
+    GDAL writes such files: it drops the sign of a pixel's height in the part that it reads first.
+    """
+    if "JP2" not in dataset.driver or _GML_DOMAIN not in dataset.tag_namespaces():
+        return False
+    texts = _OFFSET_VECTOR.findall(" ".join(dataset.tags(ns=_GML_DOMAIN).values()))
+    # With the north up, one offset is negative, whatever the order of axes and vectors.
+    has_negative = any(_MINUS.search(text) for text in texts)
+    return bool(texts) and not has_negative and dataset.transform.e < 0

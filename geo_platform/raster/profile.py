@@ -36,6 +36,7 @@ from geo_platform.raster.lonlat import lonlat_bounds
 from geo_platform.raster.metadata import (
     acquisition_time,
     color_table,
+    contradicts_gml,
     has_band_tags,
     other_domains,
 )
@@ -315,6 +316,12 @@ def profile_findings(
                 "SOUTH_UP",
                 georeference.is_south_up and not georeference.is_rotated,
                 "The first row is the southernmost. This order is kept.",
+            ),
+            (
+                "PLACE_CONTRADICTED",
+                contradicts_gml(dataset),
+                "The file says twice where it is: with the north up, which is used, and in its GML "
+                "with the south up. If the image is upside down, correct the file.",
             ),
             (
                 "PLACED_BY_POINTS",

@@ -106,6 +106,20 @@ def test_values_near_nodata_stay_valid_in_a_warp(dtype: str, nodata: int, near: 
     check(Drawn(".tif", Raster(pixels, place, transform, nodata=nodata)), "EPSG:4326")
 
 
+@pytest.mark.parametrize(("tall", "is_told"), [(10, True), (-10, False)])
+def test_two_places_of_a_jpeg_2000_that_contradict_each_other_are_told(
+    tall: int, is_told: bool, tmp_path: Path
+) -> None:
+    place = PLACES["utm"]
+    transform = Affine(10, 0, place.west, 0, tall, place.north)
+    pixels = np.arange(81, dtype="uint8").reshape(1, 9, 9)
+    written = write(Drawn(".jp2", Raster(pixels, place, transform)), tmp_path)
+    profiled = Chain(tmp_path / "chain").profile(written.path)
+    codes = [finding.code for finding in profiled.warnings]
+    assert ("PLACE_CONTRADICTED" in codes) == is_told
+    assert header_by_gdal(written.path)["geoTransform"][5] == -10
+
+
 def check(drawn: Drawn, target: str | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
