@@ -93,8 +93,9 @@ class Validity:
     ) -> Mask:
         """Return (rows, cols), True where at least one of the bands is valid.
 
-        `bands`: the bands to look at, None for all but alpha. Where nodata is a colour, all count.
-        Reads one band after the other, with `reading` (a window or an `out_shape`).
+        `bands`: the bands to look at, None for all but alpha. Where nodata is a colour, all of them
+        say whether it is one, but one of `bands` has to be a number. Reads one band after the
+        other, with `reading` (a window or an `out_shape`).
         """
         first, *others = self.data_bands if bands is None or self.nodata_is_color else bands
         valid = self._of_band(dataset, first, dataset.read(first, **reading), reading)
@@ -102,6 +103,11 @@ class Validity:
             if valid.all():
                 break
             valid |= self._of_band(dataset, band, dataset.read(band, **reading), reading)
+        if self.nodata_is_color and bands is not None:
+            numbers = np.zeros_like(valid)
+            for band in bands:
+                numbers |= ~_is_nan(dataset.read(band, **reading))
+            valid = valid & numbers
         if self.alpha is not None:
             valid = valid & (dataset.read(self.alpha, **reading) > 0)
         return valid
