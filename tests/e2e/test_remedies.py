@@ -436,7 +436,7 @@ ELSEWHERE = {
     "STORE_UNAVAILABLE": "e2e/test_faults.py"
     "::test_a_store_that_fails_during_an_upload_and_recovers",
     "UNAUTHENTICATED": f"{_API}"
-    "::test_a_key_is_accepted_in_its_header_or_as_bearer_and_never_in_the_url",
+    "::test_a_key_is_accepted_in_its_header_as_bearer_or_password_and_never_in_the_url",
     "VERSION_GONE": "e2e/test_serving_downloads.py"
     "::test_an_address_with_a_version_is_for_ever_and_never_another_version",
 }

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -257,6 +258,14 @@ def _values(pair: Pair) -> Values:
     )
 
 
+def _wait_until_public(deployment: Deployment) -> None:
+    """Wait until the server has read the list of public collections again."""
+    deadline = time.monotonic() + 30
+    while deployment.answer(Asked("GET", "/stac"), "").status_code == 401:
+        assert time.monotonic() < deadline, "no collection became public"
+        time.sleep(0.2)
+
+
 @pytest.mark.parametrize("module_profile", _PROFILES, ids=str, indirect=True)
 @pytest.mark.parametrize("caller", ["limited", "anonymous"])
 def test_no_answer_tells_of_a_collection_that_the_caller_may_not_read(
@@ -265,6 +274,7 @@ def test_no_answer_tells_of_a_collection_that_the_caller_may_not_read(
     if caller == "anonymous":
         for each in (pair.alone, pair.both):
             PublicReading(each.profile.objects(each.home)).publish(OWN)
+            _wait_until_public(each)
     key = pair.alone.limited if caller == "limited" else ""
     document = pair.alone.answer(Asked("GET", "/openapi.json"), pair.alone.unlimited).json()
     requests = Requests(document, _values(pair), seed=20261130 + len(caller))
