@@ -210,5 +210,12 @@ def _fork_servers() -> list[int]:
     return [
         child.pid
         for child in psutil.Process().children(recursive=True)
-        if "multiprocessing.forkserver" in " ".join(child.cmdline())
+        if "multiprocessing.forkserver" in _command_line(child)
     ]
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended, or is a zombie
+        return ""
