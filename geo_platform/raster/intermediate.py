@@ -45,6 +45,7 @@ from geo_platform.raster.sample import planned_pixels, planned_valid, spread_win
 from geo_platform.raster.target import centered_on_middle
 from geo_platform.raster.validity import (
     NodataValue,
+    has_masks_by_band,
     has_stored_mask,
     nodata_values,
     same_value,
@@ -100,6 +101,8 @@ def needs_corrected_copy(
         return True
     if plan.has_internal_mask and not validity_of(dataset).is_as_gdal_masks(dataset):
         return True
+    if plan.has_internal_mask and has_masks_by_band(dataset):
+        return True  # the COG driver copies only a mask of all bands
     if _mask_replaces_nodata(plan) and _placed_by_points(dataset) and dataset.nodata is not None:
         return True
     if plan.is_lossless:

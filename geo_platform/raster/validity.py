@@ -182,6 +182,11 @@ def has_stored_mask(dataset: DatasetReader) -> bool:
     return any(_is_stored_mask(flags) for flags in dataset.mask_flag_enums)
 
 
+def has_masks_by_band(dataset: DatasetReader) -> bool:
+    """Return whether a mask is stored for each of several bands."""
+    return dataset.count > 1 and any(flags == [] for flags in dataset.mask_flag_enums)
+
+
 def transparent_color(dataset: DatasetReader) -> tuple[NodataValue, ...] | None:
     """Return the one colour that is transparent, a value for each band, or None.
 

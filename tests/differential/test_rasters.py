@@ -107,6 +107,14 @@ def test_values_near_nodata_stay_valid_in_a_warp(dtype: str, nodata: int, near: 
     check(Drawn(".tif", Raster(pixels, place, transform, nodata=nodata)), "EPSG:4326")
 
 
+@pytest.mark.parametrize("is_valid", [(True, True), (False, True)])
+def test_masks_of_several_bands_are_one_mask(is_valid: tuple[bool, bool]) -> None:
+    masks = np.stack([np.full((3, 3), each) for each in is_valid])
+    transform = Affine(10, 0, PLACES["utm"].west, 0, -10, PLACES["utm"].north)
+    pixels = np.arange(18, dtype="uint8").reshape(2, 3, 3)
+    check(Drawn(".tif", Raster(pixels, PLACES["utm"], transform, masks=masks)), None)
+
+
 @pytest.mark.parametrize(("tall", "is_told"), [(10, True), (-10, False)])
 def test_two_places_of_a_jpeg_2000_that_contradict_each_other_are_told(
     tall: int, is_told: bool, tmp_path: Path
