@@ -139,10 +139,10 @@ def test_a_url_of_an_account_is_for_one_object_and_for_reading(
 
 
 def test_a_refusal_of_the_account_is_told_without_the_url(
-    profile: ProfileUnderTest, settings: Settings, objects: ObjectStore, tmp_path: Path
+    production: ProfileUnderTest, tmp_path: Path
 ) -> None:
-    if profile.blobs is None:
-        pytest.skip("files have no credential")
+    settings = production.settings(tmp_path / "home")
+    objects = production.objects(tmp_path / "home")
 
     class Refused(GdalSources):
         def source(self, container: str, key: str, *, etag: str) -> GdalSource:
