@@ -55,6 +55,7 @@ from geo_platform.raster.validity import (
     NodataDecision,
     Validity,
     decide_nodata,
+    has_masks_by_band,
     nodata_values,
     transparent_color,
     validity_of,
@@ -344,6 +345,12 @@ def profile_findings(
                 dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES",
                 "0 means white in this file. The values are kept, so a viewer that takes 0 for "
                 "black shows a negative.",
+            ),
+            (
+                "MASKS_JOINED",
+                has_masks_by_band(dataset),
+                "Each band has a mask of its own, and a COG has one for all bands: a pixel is "
+                "missing where every band masks it. Where only some do, their stored values count.",
             ),
             (
                 "SUBDATASETS",

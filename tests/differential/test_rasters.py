@@ -146,6 +146,9 @@ def check(drawn: Drawn, target: str | None) -> None:
             return
         profiled = chain.profile(written.path, *written.sidecars, **written.options)
         check_figures(profiled, raster, valid)
+        has_masks_by_band = raster.masks is not None and len(raster.masks) > 1
+        codes = {finding.code for finding in profiled.warnings}
+        assert ("MASKS_JOINED" in codes) == has_masks_by_band
         try:
             stored = chain.cogs(profiled, target_crs=target, reproject_resampling="nearest")
         except ParameterInvalid:
