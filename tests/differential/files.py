@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ def _by_gdal(driver: str, **options: Any) -> Callable[[Table, Path], None]:
 
 
 def _read_geopackage(path: Path) -> list[Row]:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         (layer,) = database.execute("SELECT table_name FROM gpkg_contents").fetchone()
         types = {row[1]: row[2] for row in database.execute(f'PRAGMA table_info("{layer}")')}
         rows = database.execute(f'SELECT * FROM "{layer}"')

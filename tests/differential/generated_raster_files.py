@@ -72,7 +72,7 @@ def _tiffs(draw: st.DrawFn) -> Drawn:
         pixels_of(
             dtype,
             bands,
-            None if bits else nodata,
+            nodata if not bits or nodata == 1.5 else None,
             bits=bits,
             has_nan=dtype in FLOATS and draw(st.booleans()),
         )

@@ -155,6 +155,10 @@ SIZES = st.one_of(
 )
 
 
+def _is_fraction(nodata: int | float | None) -> bool:
+    return nodata is not None and math.isfinite(nodata) and nodata != int(nodata)
+
+
 @st.composite
 def pixels_of(
     draw: st.DrawFn,
@@ -168,9 +172,12 @@ def pixels_of(
     """Draw pixels of a size of SIZES, among them some with the nodata value."""
     rows, cols = draw(SIZES)
     random = np.random.default_rng(draw(st.integers(0, 999)))
-    pool = values_of(dtype, bits)
+    pool: list[Any] = values_of(dtype, bits)
     if draw(st.booleans()):
         pool = pool[:: draw(st.integers(1, 4))]
+    if _is_fraction(nodata) and not dtype.startswith("float"):
+        # GDAL 3.12 copies 1 as 2 beside the nodata value 1.5, and 64-bit integers get 1 for it.
+        pool = [value for value in pool if value != int(nodata or 0)] or [7]
     if draw(st.booleans()) and dtype.startswith("float"):
         pixels = random.normal(1000, 200, (bands, rows, cols)).astype(
             "float16" if bits == 16 else dtype

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import zipfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def _local(hour: int) -> datetime.datetime:
 def layer(path: Path, declared: str, values: Sequence[object], *, key: str = "fid") -> Path:
     """Write a GeoPackage whose layer has a key, a point, and the column c with these values."""
     shutil.copy(CASES / "zero_extent.gpkg", path)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         (point,) = database.execute("SELECT geom FROM t").fetchone()
         for kind, name in database.execute(
             "SELECT type, name FROM sqlite_schema WHERE type = 'trigger' OR name = 'rtree_t_geom'"
@@ -37,7 +38,6 @@ def layer(path: Path, declared: str, values: Sequence[object], *, key: str = "fi
         database.executemany(
             "INSERT INTO t (geom, c) VALUES (?, ?)", [(point, value) for value in values]
         )
-    database.close()
     return path
 
 
@@ -146,12 +146,11 @@ def test_a_table_in_an_archive_is_read_too(platform: Platform, tmp_path: Path) -
 
 def test_rows_of_a_view_keep_their_order(platform: Platform, tmp_path: Path) -> None:
     path = layer(tmp_path / "t.gpkg", "INTEGER", [3, "n/a", 7])
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("ALTER TABLE t RENAME TO base")
         database.execute("CREATE VIEW t AS SELECT fid + 10 AS k, geom, c FROM base ORDER BY c")
         database.execute("UPDATE gpkg_contents SET table_name = 't'")
         database.execute("UPDATE gpkg_geometry_columns SET table_name = 't'")
-    database.close()
     loaded = platform.load(platform.profile(path))
     rows = platform.table(loaded).select(["k", "c"]).to_pylist()
     wanted = [{"k": 11, "c": "3"}, {"k": 12, "c": "n/a"}, {"k": 13, "c": "7"}]
