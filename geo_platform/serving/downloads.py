@@ -4,7 +4,7 @@ An asset is downloaded as it is stored. Its entity tag has the version of the it
 the object, so that parts of two contents are never joined, and so that a client that has the
 published version is answered without the store.
 
-Called by `api/jobs/responses.py`, `api/serving/downloads.py` and `cli/commands/browse.py`.
+Used by `api/jobs`, `api/serving`, `cli/commands` and `serving/stac`.
 """
 
 import re
@@ -25,6 +25,7 @@ from geo_platform.ports import (
 )
 from geo_platform.serving.published import PublishedItem
 
+ALTERNATE_ASSETS = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 _PICTURES = {"thumbnail", "overview"}
 _DEFAULT_TYPE = "application/octet-stream"
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -100,6 +101,23 @@ def download_paths(
         for name, asset in assets.items()
         if ASSET_KEY in asset
     }
+
+
+def with_downloads(item: Mapping[str, Any], api_url: str) -> dict[str, Any]:
+    """Return the STAC item with the address of each download in `alternate`.
+
+    Source: the alternate assets extension, https://github.com/stac-extensions/alternate-assets
+    """
+    paths = download_paths(item["collection"], item["id"], item["assets"])
+    assets = dict(item["assets"])
+    for name, path in paths.items():
+        download = {"href": f"{api_url.rstrip('/')}{path}", "title": "Download from the HTTP API"}
+        alternate = {**assets[name].get("alternate", {}), "download": download}
+        assets[name] = {**assets[name], "alternate": alternate}
+    extensions = list(item.get("stac_extensions") or ())
+    if paths and ALTERNATE_ASSETS not in extensions:
+        extensions.append(ALTERNATE_ASSETS)
+    return {**item, "assets": assets, "stac_extensions": extensions}
 
 
 def stored_asset(item: PublishedItem, name: str) -> StoredAsset:

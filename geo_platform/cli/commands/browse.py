@@ -18,7 +18,7 @@ from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
 from geo_platform.errors import CatalogRejected
 from geo_platform.ports import Catalog
-from geo_platform.serving.downloads import download_paths
+from geo_platform.serving.downloads import download_paths, with_downloads
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
     """Show one published item.
 
     ITEM is its id, or collection/id if several collections have that id. If GEO_PLATFORM_API_URL is
-    set, the addresses at which the HTTP API sends its files are shown too.
+    set, the addresses at which the HTTP API sends its files are shown too, in JSON as `alternate`.
     """
     collection, _, item_id = item.rpartition("/")
     entries = [
@@ -137,8 +137,10 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
         raise click.ClickException(
             f"{printable(item)!r} was removed during the lookup. Run the command again."
         )
+    api_url = (application.settings.api_url or "").rstrip("/")
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        shown = with_downloads(document, api_url) if api_url else document
+        click.echo(json.dumps(shown, indent=2))
         return
     console = Console(highlight=False)
     console.print(Text(f"{entries[0].collection}/{entries[0].item_id}", style="bold"))
@@ -146,7 +148,6 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
         if not isinstance(value, dict | list):
             console.print(Text(f"  {name}: {printable(str(value))}"), soft_wrap=True)
     paths = download_paths(entries[0].collection, entries[0].item_id, document["assets"])
-    api_url = (application.settings.api_url or "").rstrip("/")
     for name, asset in document["assets"].items():
         console.print(Text(f"  {name}: {printable(asset['href'])}"), soft_wrap=True)
         if api_url and name in paths:

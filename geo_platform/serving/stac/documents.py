@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ASSET_TABLE
+from geo_platform.serving.downloads import ALTERNATE_ASSETS
 from geo_platform.serving.published import version_of
 from geo_platform.serving.stac.request import FieldPaths
 from geo_platform.storage.stac_documents import STRUCTURAL_RELATIONS
 
-ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 GEOJSON, JSON, SCHEMA = "application/geo+json", "application/json", "application/schema+json"
 
 QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
@@ -69,8 +69,9 @@ class StacAddresses:
                 served = {"href": href, "type": GEOJSON, "alternate": _stored(asset)}
                 assets[name] = {**asset, **served}
         extensions = list(item.get("stac_extensions") or ())
-        if any("alternate" in asset for asset in assets.values()) and ALTERNATE not in extensions:
-            extensions.append(ALTERNATE)
+        has_alternate = any("alternate" in asset for asset in assets.values())
+        if has_alternate and ALTERNATE_ASSETS not in extensions:
+            extensions.append(ALTERNATE_ASSETS)
         parent = self.collection(collection)
         return {
             **item,

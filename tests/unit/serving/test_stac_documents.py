@@ -1,7 +1,8 @@
 """Documents of the STAC API lead to the API, and keep the store's own addresses."""
 
 from geo_platform.ports import ASSET_SCHEMA, ASSET_TABLE
-from geo_platform.serving.stac.documents import ALTERNATE, StacAddresses, with_fields
+from geo_platform.serving.downloads import ALTERNATE_ASSETS
+from geo_platform.serving.stac.documents import StacAddresses, with_fields
 from geo_platform.serving.stac.request import FieldPaths
 from tests.support.publications import item
 
@@ -23,10 +24,10 @@ def test_a_table_leads_to_its_rows_and_an_unknown_asset_stays() -> None:
 
 def test_the_extension_is_named_once_and_only_if_it_is_used() -> None:
     document = item("dem")
-    assert ALTERNATE not in ADDRESSES.linked_item(document)["stac_extensions"]
+    assert ALTERNATE_ASSETS not in ADDRESSES.linked_item(document)["stac_extensions"]
     document["assets"]["data"] |= {"geo_platform:container": "silver", "geo_platform:key": "k"}
-    document["stac_extensions"] = [ALTERNATE]
-    assert ADDRESSES.linked_item(document)["stac_extensions"] == [ALTERNATE]
+    document["stac_extensions"] = [ALTERNATE_ASSETS]
+    assert ADDRESSES.linked_item(document)["stac_extensions"] == [ALTERNATE_ASSETS]
 
 
 def test_an_id_is_escaped_and_links_of_the_store_are_replaced() -> None:

@@ -16,6 +16,7 @@ from geo_platform.ports import (
     ITEM_RUN_ID,
     ITEM_SOURCE,
 )
+from geo_platform.serving.downloads import ALTERNATE_ASSETS
 from geo_platform.storage.local.stac_files import StacFiles
 
 LONG = "a-name-as-long-as-those-of-satellite-scenes-are-" * 3
@@ -104,6 +105,12 @@ def test_the_address_of_a_file_is_shown_beside_the_store_s_if_the_api_has_one(
         "    download: https://geo.example.org/stac/collections/rasters/items/stored/assets/data",
         "  table: postgresql://host/db",
     ]
+    document = json.loads(_run(home, "show", "stored", "--json").stdout)
+    assert document["assets"]["data"]["href"] == "file:///data.tif"
+    alternate = document["assets"]["data"]["alternate"]["download"]
+    assert alternate["href"] == shown[-2].partition("download: ")[2]
+    assert "alternate" not in document["assets"]["table"]
+    assert ALTERNATE_ASSETS in document["stac_extensions"]
 
 
 def test_a_missing_item_is_reported_with_the_command_that_helps(home: Path) -> None:
