@@ -16,6 +16,7 @@ from geo_platform.api.auth import login
 from geo_platform.api.auth.guard import guard
 from geo_platform.api.dagster.proxy import PREFIX, DagsterProxy
 from geo_platform.api.document import describe, operation_id
+from geo_platform.api.head_requests import HeadRequests
 from geo_platform.api.health import health_routes
 from geo_platform.api.jobs.platform import platform_routes
 from geo_platform.api.jobs.routes import job_routes
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(login.router)
     app.mount(PREFIX, dagster)
     describe(app)
+    app.add_middleware(HeadRequests)
     guard(app, settings, public=services.public.names)
     app.add_middleware(CountRequests, metrics=services.metrics)
     # Outermost, so that a refusal has a request id too.

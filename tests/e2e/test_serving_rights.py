@@ -298,3 +298,22 @@ def test_no_answer_tells_of_a_collection_that_the_caller_may_not_read(
         statuses[asked.url.split("/")[1], other.status_code] += 1
     # Otherwise the test would compare refusals only.
     assert sum(n for (_, status), n in statuses.items() if status < 400) > REQUESTS // 20, statuses
+
+
+@pytest.mark.parametrize("module_profile", _PROFILES, ids=str, indirect=True)
+def test_head_returns_the_headers_of_get(pair: Pair) -> None:
+    document = pair.both.answer(Asked("GET", "/openapi.json"), pair.both.unlimited).json()
+    requests = Requests(document, _values(pair), seed=20261201)
+    statuses: Counter[tuple[str, int]] = Counter()
+    for asked in islice((each for each in requests if each.method == "GET"), 200):
+        got = pair.both.answer(asked, pair.both.unlimited)
+        head = pair.both.answer(replace(asked, method="HEAD"), pair.both.unlimited)
+        assert head.content == b""
+        expected, learned = (
+            {name: value for name, value in each.headers.items() if name not in _VARYING}
+            for each in (got, head)
+        )
+        assert (head.status_code, learned) == (got.status_code, expected), str(asked)
+        statuses[asked.url.split("/")[1], head.status_code] += 1
+    for base in BASES:
+        assert statuses[base[1:], 200], statuses

@@ -197,6 +197,42 @@ def test_an_item_that_vanishes_between_two_pages_makes_none_be_skipped(stac: Sta
     assert stac.get("/collections/pages").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/conformance", "/collections", "/queryables", "/search?limit=2"),
+        *("/collections/rasters", "/collections/rasters/items", "/collections/vectors/items/roads"),
+    ],
+)
+def test_a_document_that_the_client_has_is_not_sent_again(path: str, stac: Stac) -> None:
+    url = f"{stac.address}/stac{path}"
+    key = {"X-Api-Key": stac.keys["reader"]}
+    first = stac.client.get(url, headers=key)
+    assert first.headers["Cache-Control"] == "private, no-cache"
+    again = stac.client.get(url, headers={**key, "If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    head = stac.client.head(url, headers=key)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("ETag", "Content-Length", "Content-Type"):
+        assert head.headers[name] == first.headers[name]
+
+
+def test_a_document_that_has_changed_is_sent(stac: Stac) -> None:
+    url = f"{stac.address}/stac/collections/changing"
+    key = {"X-Api-Key": stac.keys["reader"]}
+    collection = {**COLLECTION, "id": "changing"}
+    stac.catalog.publish(collection, item("one", collection="changing"), replaces=None)
+    first = stac.client.get(url, headers=key)
+    later = item("two", collection="changing", datetime="2024-01-01T00:00:00Z")
+    stac.catalog.publish(collection, later, replaces=None)
+    again = stac.client.get(url, headers={**key, "If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 200
+    assert again.json()["extent"] != first.json()["extent"]
+    for name in ("one", "two"):
+        stac.catalog.unpublish("changing", name, published="v1")
+
+
 def test_the_links_and_assets_of_an_item_lead_to_this_api(stac: Stac) -> None:
     response = stac.get("/collections/rasters/items/scene-03")
     assert response.headers["content-type"] == "application/geo+json"

@@ -8,21 +8,23 @@ answered with that version or with 410, so that a cache may keep the answer for 
 address has to be asked again, and is answered with 304 while the version is the same. Neither a
 304 nor a refusal reads anything but the catalog.
 
-Called by `api/app.py`, `feature_requests.py` and `raster.py`.
+Used by `api/serving` and `api`.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.datastructures import URL
 
 from geo_platform import __version__
 from geo_platform.api.serving.readers import ReadRights
 from geo_platform.serving.published import PublishedItem
 
+JSON = "application/json"
 FOR_EVER = "max-age=31536000, immutable"
 
 ItemVersion = Annotated[
@@ -68,14 +70,35 @@ def headers_of(
         "Cache-Control": f"{visibility}, {FOR_EVER if names_version else 'no-cache'}",
         "Vary": "Authorization, X-Api-Key",
     }
+    if _is_known(request, headers["ETag"]):
+        raise Unchanged(headers)
+    return headers
+
+
+def document_response(request: Request, document: Any, media_type: str = JSON) -> Response:
+    """Return a JSON document of the catalog, whose ETag is a digest of its bytes.
+
+    Raises Unchanged: the client has the document (If-None-Match).
+    """
+    response = JSONResponse(document, media_type=media_type)
+    headers = {
+        "ETag": f'"{hashlib.sha256(response.body).hexdigest()[:32]}"',
+        "Cache-Control": "private, no-cache",
+        "Vary": "Authorization, X-Api-Key",
+    }
+    if _is_known(request, headers["ETag"]):
+        raise Unchanged(headers)
+    response.headers.update(headers)
+    return response
+
+
+def _is_known(request: Request, etag: str) -> bool:
     known = [
         tag.strip().removeprefix("W/")
         for value in request.headers.getlist("if-none-match")
         for tag in value.split(",")
     ]
-    if request.method in ("GET", "HEAD") and (headers["ETag"] in known or "*" in known):
-        raise Unchanged(headers)
-    return headers
+    return request.method in ("GET", "HEAD") and (etag in known or "*" in known)
 
 
 def fresh_item(

@@ -25,6 +25,7 @@ from geo_platform.api.problems import (
     problem_responses,
 )
 from geo_platform.api.services import Services
+from geo_platform.api.serving.freshness import document_response
 from geo_platform.api.serving.readers import ReadRights
 from geo_platform.errors import ParameterInvalid
 from geo_platform.serving.stac.documents import (
@@ -171,12 +172,14 @@ def _add_catalog(router: APIRouter, services: Services) -> None:
     def stac_landing_page(request: Request, rights: ReadRights) -> Response:
         """Return the landing page of the STAC API."""
         description = f"{str(request.base_url).rstrip('/')}/openapi.json"
-        return JSONResponse(services.stac.landing_page(rights, addresses_of(request), description))
+        return document_response(
+            request, services.stac.landing_page(rights, addresses_of(request), description)
+        )
 
     @router.get("/conformance", responses=_documents(JSON, None, 400))
-    def stac_conformance(rights: ReadRights) -> Response:
+    def stac_conformance(request: Request, rights: ReadRights) -> Response:
         """Return the conformance classes."""
-        return JSONResponse({"conformsTo": CONFORMANCE})
+        return document_response(request, {"conformsTo": CONFORMANCE})
 
 
 def _add_collections(router: APIRouter, services: Services) -> None:
@@ -195,7 +198,7 @@ def _add_collections(router: APIRouter, services: Services) -> None:
             link("root", addresses.root),
             link("parent", addresses.root),
         ]
-        return JSONResponse(collection_list(page, search, addresses, links))
+        return document_response(request, collection_list(page, search, addresses, links))
 
     @router.get("/collections/{collection_id}", responses=_documents(JSON, "Collection", 400, 404))
     def stac_collection(
@@ -203,7 +206,7 @@ def _add_collections(router: APIRouter, services: Services) -> None:
     ) -> Response:
         """Return a collection. Its extent is that of the items that you may read."""
         document = services.stac.collection(collection_id, rights)
-        return JSONResponse(addresses_of(request).linked_collection(document))
+        return document_response(request, addresses_of(request).linked_collection(document))
 
 
 def _add_items(router: APIRouter, services: Services) -> None:
@@ -233,7 +236,9 @@ def _add_items(router: APIRouter, services: Services) -> None:
             link("parent", own),
             link("collection", own),
         ]
-        return JSONResponse(feature_collection(page, search, addresses, links), media_type=GEOJSON)
+        return document_response(
+            request, feature_collection(page, search, addresses, links), media_type=GEOJSON
+        )
 
     @router.get(
         "/collections/{collection_id}/items/{item_id}",
@@ -245,7 +250,7 @@ def _add_items(router: APIRouter, services: Services) -> None:
         """Return an item. Its assets have addresses of this API, for its present version."""
         item = services.stac.item(collection_id, item_id, rights)
         document = addresses_of(request).linked_item(item.document)
-        return JSONResponse(document, media_type=GEOJSON)
+        return document_response(request, document, media_type=GEOJSON)
 
     @router.get("/search", responses=_documents(GEOJSON, "FeatureCollection", 400))
     def stac_search(
@@ -259,9 +264,14 @@ def _add_items(router: APIRouter, services: Services) -> None:
             *_page_links(request, f"{addresses.root}/search", page, GEOJSON),
             link("root", addresses.root),
         ]
-        return JSONResponse(feature_collection(page, search, addresses, links), media_type=GEOJSON)
+        return document_response(
+            request, feature_collection(page, search, addresses, links), media_type=GEOJSON
+        )
 
-    @router.post("/search", responses=_documents(GEOJSON, "FeatureCollection", 400))
+    of_post = _documents(GEOJSON, "FeatureCollection", 400)
+    del of_post[304]
+
+    @router.post("/search", responses=of_post)
     def stac_search_by_body(request: Request, rights: ReadRights, body: SearchBody) -> Response:
         """Find items of all collections, newest first, with the parameters in the body."""
         addresses = addresses_of(request)
@@ -286,7 +296,7 @@ def _add_queryables(router: APIRouter, services: Services) -> None:
         document = services.stac.queryables(
             rights, href, collection, for_sorting=path.endswith("sortables")
         )
-        return JSONResponse(document, media_type=SCHEMA)
+        return document_response(request, document, media_type=SCHEMA)
 
     @router.get("/queryables", responses=_documents(SCHEMA, None, 400))
     def stac_queryables(request: Request, rights: ReadRights) -> Response:
@@ -338,4 +348,5 @@ def _documents(
     if kind is not None:
         schema |= {"required": ["type"], "properties": {"type": {"const": kind}}}
     success = {"description": "Found.", "content": {media_type: {"schema": schema}}}
-    return {200: success, **problem_responses(*statuses, 422)}
+    unchanged = {"description": "The client has this document (If-None-Match)."}
+    return {200: success, 304: unchanged, **problem_responses(*statuses, 422)}
