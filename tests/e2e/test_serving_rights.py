@@ -44,6 +44,7 @@ MARK = "zqx"
 # They show the own items, and the hidden ones.
 TILES = [("0", "0", "0"), ("5", "16", "11"), ("9", "268", "183"), ("12", "2150", "1471")]
 TEXTS = ("json", "csv", "xml", "text")
+_DIGEST = re.compile('"[0-9a-f]{32}"')
 _VARYING = {"date", "x-request-id"}
 _VARYING_FIELDS = ("request_id", "timestamp")
 _PROFILES = [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)]
@@ -86,6 +87,9 @@ def comparable(response: httpx.Response, names: list[str]) -> tuple[int, dict[st
         problem = {**response.json(), **dict.fromkeys(_VARYING_FIELDS)} if body else {}
         body = json.dumps(problem).encode()
     headers = {name: value for name, value in response.headers.items() if name not in _VARYING}
+    # The tag of a document is a digest of its bytes, which name the deployment.
+    if _DIGEST.fullmatch(headers.get("etag", "")):
+        headers["etag"] = "digest"
     # The names of both deployments are of one length.
     for name in names:
         body = body.replace(name.encode(), b"?" * len(name))
