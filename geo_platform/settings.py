@@ -150,6 +150,15 @@ class Settings(BaseSettings):
         description="Requests per minute of one address to each process, authenticated or not. "
         "Behind a proxy, see docs/api.md.",
     )
+    api_reads_per_minute: int = Field(
+        12_000,
+        ge=1,
+        description="The same of one principal for what is published: reads below /stac, /raster "
+        "and /features, of which a map sends many. They are counted apart from other requests.",
+    )
+    api_address_reads_per_minute: int = Field(
+        60_000, ge=1, description="The same of one address for what is published."
+    )
     api_body_max_bytes: int = Field(
         1024**2, ge=1024, description="Maximum body of a request other than an upload."
     )

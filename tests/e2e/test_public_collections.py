@@ -144,7 +144,7 @@ def test_the_rate_limit_of_an_anonymous_reader_is_that_of_its_address(
     module_profile: ProfileUnderTest, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(public, "FRESH_S", 0.0)
-    with reading_api(tmp_path, module_profile, api_requests_per_minute=3) as api:
+    with reading_api(tmp_path, module_profile, api_reads_per_minute=3) as api:
         api.publish_file(file, "dem", "v1", collection="limited")
         api.services.public.publish("limited")
         path = OPEN.replace("/open/", "/limited/")

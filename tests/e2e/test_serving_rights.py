@@ -159,7 +159,7 @@ def _grown(profile: ProfileUnderTest, request: pytest.FixtureRequest) -> Iterato
 def _deployed(
     profile: ProfileUnderTest, home: Path, limited: str, unlimited: str
 ) -> Iterator[Deployment]:
-    many = {"api_requests_per_minute": 10**9, "api_address_requests_per_minute": 10**9}
+    many = {"api_reads_per_minute": 10**9, "api_address_reads_per_minute": 10**9}
     app = create_app(profile.settings(home).model_copy(update=many))
     with TestClient(
         app, base_url=HOST, raise_server_exceptions=False, follow_redirects=False

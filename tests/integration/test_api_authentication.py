@@ -283,6 +283,39 @@ def test_too_many_requests_get_a_retry_after_and_other_callers_are_not_limited(
         assert api.ask("GET", "/read", "submitter").status_code == 200
 
 
+def test_a_map_is_drawn_within_the_limit_of_reads_and_leaves_other_requests_theirs(
+    tmp_path: Path,
+) -> None:
+    limits = {"api_requests_per_minute": 2, "api_reads_per_minute": 6}
+    with protected_api(tmp_path / "home", **limits) as api:
+
+        def status(method: str, path: str) -> int:
+            return api.ask(method, path, "reader").status_code
+
+        # The application has none of these paths: it answers what the guard lets pass with 404.
+        tiles = [status("GET", f"/raster/{n}") for n in range(3)]
+        assert tiles == [404] * 3
+        assert [status("POST", "/stac/search"), status("HEAD", "/features/a")] == [404] * 2
+        assert [status("GET", "/read") for _ in range(3)] == [200, 200, 429]
+        # Neither a path that begins alike nor a change is a read.
+        others = [("GET", "/rasters"), ("POST", "/raster/1"), ("DELETE", "/stac/x")]
+        assert [status(*other) for other in others] == [429] * 3
+        assert [status("GET", "/stac") for _ in range(2)] == [404, 429]
+    with protected_api(tmp_path / "other", api_address_reads_per_minute=2) as api:
+        answers = [api.ask("GET", "/features", key) for key in ("reader", "submitter", "reader")]
+        assert [answer.status_code for answer in answers] == [404, 404, 429]
+        assert "from this address" in answers[-1].text
+        assert api.ask("GET", "/read", "reader").status_code == 200
+
+
+def test_the_default_limits_let_one_client_draw_a_map() -> None:
+    """A map of two layers that is moved every two seconds fetches 100 tiles of each."""
+    moves, layers, tiles = 30, 2, 100
+    settings = Settings()
+    assert settings.api_reads_per_minute >= moves * layers * tiles
+    assert settings.api_address_reads_per_minute > settings.api_reads_per_minute
+
+
 def test_too_many_requests_from_an_address_are_refused_even_for_health(tmp_path: Path) -> None:
     with protected_api(tmp_path / "home", api_address_requests_per_minute=3) as api:
         assert [api.ask("GET", "/livez").status_code for _ in range(4)] == [200, 200, 200, 429]

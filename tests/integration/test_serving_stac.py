@@ -17,7 +17,10 @@ from tests.support.production import ProfileUnderTest
 from tests.support.publications import COLLECTION, item
 from tests.support.serving import served
 
-LIMITS = {"api_requests_per_minute": 100_000, "api_address_requests_per_minute": 100_000}
+LIMITS = {
+    f"api_{name}_per_minute": 100_000
+    for name in ("requests", "address_requests", "reads", "address_reads")
+}
 
 
 @dataclass

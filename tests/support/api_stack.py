@@ -89,7 +89,8 @@ def http_api(
     home: Path, own: OwnDagster, profile: ProfileUnderTest = _ON_FILES, **settings: Any
 ) -> Iterator[ApiStack]:
     """Run the HTTP API alone, whether or not its Dagster is running."""
-    limits = {"api_requests_per_minute": 100_000, "api_address_requests_per_minute": 100_000}
+    names = ("requests", "address_requests", "reads", "address_reads")
+    limits = {f"api_{name}_per_minute": 100_000 for name in names}
     given = {"dagster_url": own.address, **limits, **settings}
     chosen = profile.settings(home).model_copy(update=given)
     file = KeyFile(chosen.api_keys_file)

@@ -79,7 +79,8 @@ class ReadingApi:
 @contextmanager
 def reading_api(home: Path, profile: ProfileUnderTest, **settings: Any) -> Iterator[ReadingApi]:
     """Run the HTTP API of a home until the context ends."""
-    limits = {"api_requests_per_minute": 1_000_000, "api_address_requests_per_minute": 1_000_000}
+    names = ("requests", "address_requests", "reads", "address_reads")
+    limits = {f"api_{name}_per_minute": 1_000_000 for name in names}
     chosen = profile.settings(home).model_copy(update={**limits, **settings})
     key = KeyFile(chosen.api_keys_file).create(f"reader-{home.stat().st_mtime_ns}", Scope.reader)
     app = create_app(chosen)

@@ -37,7 +37,7 @@ from geo_platform.settings import Settings
 # Health and the sign-in page. The whole path must match: paths below them need a credential.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/login", "/logout"})
 
-# Below these paths, public collections are read without a credential, if there are any.
+# Below these paths is what is published. Public collections are read there without a credential.
 PUBLIC_BASES = ("/stac", "/raster", "/features")
 PUBLIC_SEARCH = "/stac/search"
 # Clients such as QGIS read it before they read features.
@@ -149,14 +149,16 @@ class Guard:
         Raises RateExceeded, Unauthenticated, Forbidden, StoreUnavailable.
         """
         try:
-            await self._limits.count_address(request.address)
+            is_read = is_reading(scope)
+            await self._limits.count_address(request.address, is_read=is_read)
             if scope["path"] in OPEN_PATHS:
                 return
             principal = await self._principal_of(scope, headers, request)
             await self._limits.count_principal(
                 f"{principal.subject} {network_of(request.address)}"
                 if principal.is_anonymous
-                else principal.subject
+                else principal.subject,
+                is_read=is_read,
             )
         except RateExceeded as error:
             audit("", allowed=False, reason=error.message)
@@ -186,7 +188,7 @@ class Guard:
 
         There are none for a request that carries a credential: a wrong one is refused.
         """
-        if "authorization" in headers or KEY_HEADER in headers or not is_public_reading(scope):
+        if "authorization" in headers or KEY_HEADER in headers or not is_reading(scope):
             return ()
         return await run_sync(self._public, limiter=self._public_threads)
 
@@ -201,8 +203,11 @@ class Guard:
         )
 
 
-def is_public_reading(scope: Scope) -> bool:
-    """Return whether the request is one of those that may be open to anonymous readers."""
+def is_reading(scope: Scope) -> bool:
+    """Return whether the request reads what is published.
+
+    Such a request may be open to anonymous readers, and is counted apart from others.
+    """
     if scope["type"] != "http":
         return False
     method, path = scope["method"], scope["path"]

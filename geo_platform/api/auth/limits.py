@@ -1,5 +1,8 @@
 """Limit requests per minute and the size of request bodies.
 
+Reads of what is published have limits of their own, which are larger: a map fetches about a hundred
+tiles each time that it is moved. So a map does not use up what its user may send otherwise.
+
 Each process has its own counts. An IPv6 /64 network counts as one address.
 
 Called by `api/jobs/uploads.py`, `guard.py` and `login.py`.
@@ -25,23 +28,27 @@ class RateLimits:
 
     def __init__(self, settings: Settings) -> None:
         self._counts = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._of_principal = RateLimitItemPerMinute(
-            settings.api_requests_per_minute, namespace="principal"
+        self._of_principal = _of_kind(
+            settings.api_requests_per_minute, settings.api_reads_per_minute, "principal"
         )
-        self._of_address = RateLimitItemPerMinute(
-            settings.api_address_requests_per_minute, namespace="address"
+        self._of_address = _of_kind(
+            settings.api_address_requests_per_minute,
+            settings.api_address_reads_per_minute,
+            "address",
         )
         self._of_failures = RateLimitItemPerMinute(FAILURES_PER_MINUTE, namespace="failure")
 
-    async def count_address(self, address: str) -> None:
+    async def count_address(self, address: str, *, is_read: bool) -> None:
         """Count a request of this address. Raises RateExceeded: the address has sent too many."""
         await self._count(
-            self._of_address, network_of(address), "Too many requests from this address."
+            self._of_address[is_read], network_of(address), "Too many requests from this address."
         )
 
-    async def count_principal(self, subject: str) -> None:
+    async def count_principal(self, subject: str, *, is_read: bool) -> None:
         """Count a request of this principal. Raises RateExceeded: it has sent too many."""
-        await self._count(self._of_principal, subject, f"Too many requests from {subject}.")
+        await self._count(
+            self._of_principal[is_read], subject, f"Too many requests from {subject}."
+        )
 
     async def count_failure(self, address: str) -> None:
         """Count a failed credential of this address."""
@@ -63,6 +70,14 @@ class RateLimits:
     async def _exceeded(self, limit: RateLimitItem, counted: str, message: str) -> RateExceeded:
         window = await self._counts.get_window_stats(limit, counted)
         return RateExceeded(message, retry_after_s=max(1, round(window.reset_time - time() + 0.5)))
+
+
+def _of_kind(requests: int, reads: int, namespace: str) -> dict[bool, RateLimitItem]:
+    """Return the limits by whether a request reads what is published."""
+    return {
+        False: RateLimitItemPerMinute(requests, namespace=namespace),
+        True: RateLimitItemPerMinute(reads, namespace=f"{namespace} reads"),
+    }
 
 
 def network_of(address: str) -> str:
