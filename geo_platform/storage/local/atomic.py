@@ -159,6 +159,23 @@ def process_lock(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def process_lock_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock of `process_lock` and yield True; yield False if another holds it.
+
+    Raises as `process_lock` does.
+    """
+    ensure_folder(path.parent)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_held = False
+        else:
+            is_held = True
+        yield is_held
+
+
 def clean_incoming(root: Path) -> int:
     """Remove the abandoned incoming files, and return how many files were removed."""
     removed = 0

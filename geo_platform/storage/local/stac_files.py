@@ -32,6 +32,7 @@ from geo_platform.storage.local.atomic import (
     make_durable,
     os_errors,
     process_lock,
+    process_lock_if_free,
     write_atomically,
 )
 from geo_platform.storage.local.stac_layout import (
@@ -314,11 +315,18 @@ class StacFiles:
                 yield document
 
     def _finish_publish(self, folder: Path) -> None:
-        """Derive links and extents after a killed publish. Do nothing without write permission."""
+        """Derive links and extents after a killed publish. Do nothing without write permission.
+
+        Nor if another process publishes: the marker is most likely its own. A reader must not wait
+        for publications; a later read finds a marker that is left.
+        """
         marker = folder / _UNFINISHED
         try:
-            with os_errors(f"The collection {folder.name}"), self._lock():
-                given = read_document(marker)
+            with (
+                os_errors(f"The collection {folder.name}"),
+                process_lock_if_free(self._lock_file) as is_held,
+            ):
+                given = read_document(marker) if is_held else None
                 if given is not None:
                     self._derive_collection(folder, collection=given, added=None)
                     self._derive_root()
@@ -344,8 +352,12 @@ class StacFiles:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        with process_lock(self._layout.root / ".locks" / "catalog"):
+        with process_lock(self._lock_file):
             yield
+
+    @property
+    def _lock_file(self) -> Path:
+        return self._layout.root / ".locks" / "catalog"
 
 
 def _bare_collection(collection: str) -> Document:

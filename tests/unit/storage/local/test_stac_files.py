@@ -12,6 +12,7 @@ import pytest
 
 from geo_platform.errors import CatalogRejected, Conflict, ParameterInvalid
 from geo_platform.ports import ITEM_FINGERPRINT, ITEM_SOURCE
+from geo_platform.storage.local.atomic import process_lock
 from geo_platform.storage.local.stac_files import StacFiles
 
 COLLECTION = {
@@ -261,6 +262,31 @@ def test_the_collection_grows_and_shrinks_with_its_items(catalog: StacFiles, roo
         "spatial": {"bbox": [[0, 0, 10, 10]]},
         "temporal": {"interval": [["2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z"]]},
     }
+
+
+def test_a_reader_does_not_wait_for_a_publication_of_another_process(
+    catalog: StacFiles, root: Path
+) -> None:
+    catalog.publish(COLLECTION, item(root), replaces=None)
+    folder = root / "catalog" / "rasters"
+    marker = folder / ".unfinished"
+    marker.write_text(json.dumps(COLLECTION))
+    (folder / "collection.json").write_text(json.dumps(COLLECTION | {"title": "Mine"}))
+    with process_lock(root / ".locks" / "catalog"), ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(
+            lambda: (catalog.item("rasters", "scene"), catalog.collection("rasters"))
+        )
+        published, collection = reading.result(timeout=10)
+        assert published is not None
+        assert published["id"] == "scene"
+        assert collection is not None
+        assert links(collection, "item") == []
+        assert marker.exists()
+    # The publisher was killed: its lock is free.
+    assert catalog.item("rasters", "scene") == published
+    assert not marker.exists()
+    finished = document(root, "rasters", "collection.json")
+    assert (finished["title"], links(finished, "item")) == ("Mine", ["./scene/scene.json"])
 
 
 def test_an_item_removed_by_hand_leaves_the_links_at_the_next_publish(
