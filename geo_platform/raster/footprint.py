@@ -77,7 +77,7 @@ def valid_cells(cog: DatasetReader, overview_resampling: Resampling) -> ValidCel
     """Return which parts of the COG hold valid pixels, with at most MAX_SIDE_CELLS per side.
 
     Pixels are read from an overview, and from the COG itself where cells are invalid in the
-    overview: only averaging keeps every valid pixel.
+    overview: only averaging keeps every valid pixel, unless an average is rounded to nodata.
     """
     side = max(-(-max(cog.shape) // MAX_SIDE_CELLS), 1)
     valid = np.zeros((-(-cog.height // side), -(-cog.width // side)), dtype=np.bool_)
@@ -93,7 +93,8 @@ def valid_cells(cog: DatasetReader, overview_resampling: Resampling) -> ValidCel
             cog.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level
         ) as overview:
             _mark_from_overview(cells, pixel_validity(overview))
-        if overview_resampling is Resampling.average:
+            may_lose = overview_resampling is not Resampling.average or _may_round(overview)
+        if not may_lose:
             return cells
     for row in range(0, cog.height, BLOCK_PX):
         for col in range(0, cog.width, BLOCK_PX):
@@ -106,6 +107,22 @@ def valid_cells(cog: DatasetReader, overview_resampling: Resampling) -> ValidCel
                 rows, cols = np.nonzero(pixel_validity(cog, window=window))
                 valid[(row + rows) // side, (col + cols) // side] = True
     return cells
+
+
+def _may_round(overview: DatasetReader) -> bool:
+    """Return whether an average of integers on both sides of nodata may be rounded to it.
+
+    GDAL 3.12 replaces an average that is the nodata value, but not one that is rounded to it.
+    """
+    return any(
+        np.dtype(dtype).kind in "iu" and nodata is not None and values.min() < nodata < values.max()
+        for dtype, nodata, values in zip(
+            overview.dtypes,
+            overview.nodatavals,
+            (overview.read(band) for band in overview.indexes),
+            strict=True,
+        )
+    )
 
 
 def _mark_from_overview(cells: ValidCells, overview: NDArray[np.bool_]) -> None:

@@ -115,6 +115,15 @@ def test_masks_of_several_bands_are_one_mask(is_valid: tuple[bool, bool]) -> Non
     check(Drawn(".tif", Raster(pixels, PLACES["utm"], transform, masks=masks)), None)
 
 
+def test_an_average_that_is_rounded_to_nodata_is_in_the_footprint() -> None:
+    pixels = np.random.default_rng(1).integers(-3000, 3000, (1, 520, 2), dtype="int16")
+    pixels[0, 80:130] = 0
+    pixels[0, 104:106] = [[1, 0], [127, -127]]
+    place = PLACES["utm"]
+    transform = Affine(10, 0, place.west, 0, -10, place.north)
+    check(Drawn(".tif", Raster(pixels, place, transform, nodata=0)), None)
+
+
 @pytest.mark.parametrize(("tall", "is_told"), [(10, True), (-10, False)])
 def test_two_places_of_a_jpeg_2000_that_contradict_each_other_are_told(
     tall: int, is_told: bool, tmp_path: Path
