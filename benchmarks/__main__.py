@@ -196,8 +196,12 @@ def main() -> None:
         "machine drift.",
         "",
     ]
+    environment = dict(os.environ)
     for name in chosen:
         lines += parts[name]()
+        # A part sets variables for the commands that it runs.
+        os.environ.clear()
+        os.environ.update(environment)
     text = "\n".join(_wrapped(line) for line in lines)
     print(text)
     if len(chosen) == len(parts):
