@@ -25,7 +25,7 @@ from geo_platform.contracts.raster import (
     RasterProfiled,
     RasterType,
 )
-from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
+from geo_platform.errors import CogInvalid, Conflict, RasterEmpty, SourceNotFound
 from geo_platform.fingerprint import Recipe
 from geo_platform.ports import SILVER, ObjectStore, etag_or_empty
 from geo_platform.raster.footprint import footprint_geojson, valid_cells
@@ -107,6 +107,7 @@ def make_cogs(
     that does not pass verification.
     Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the source cannot be read.
     Raises CogInvalid: if a new COG differs from its plan or from the source.
+    Raises RasterEmpty: if a reprojection leaves no valid pixel.
     Raises StoreUnavailable, StoreDenied: if the store or the scratch folder does not work, or the
     store refuses access.
     """
@@ -202,6 +203,12 @@ def _illustrate(path: Path, plan: CogPlan, class_names: tuple[str, ...]) -> _Ill
         drawing, view = decide_drawing(cog, plan.raster_type, class_names=class_names)
         thumbnail, preview = pictures(view, drawing)
         cells = valid_cells(cog, plan.overview_resampling)
+    if not cells.valid.any():
+        raise RasterEmpty(
+            "The reprojection leaves no valid pixel in the COG.",
+            remedy="Choose a target_crs that is made for this area. If the source has few valid "
+            "pixels, set reproject_resampling to average, which keeps them.",
+        )
     crs = CRS.from_wkt(plan.crs.wkt)
     return _Illustration(
         without_long_table(drawing),

@@ -59,6 +59,9 @@ MAX_LEFT_OUT_AT_POLES = 0.999
 MAX_COARSENING = 8.0
 # Report a pixel that covers more than this many pixels of the source, in the direction with more.
 MAX_SILENT_COARSENING = 4.0
+# A source with fewer rows or columns gets pixels as small as its own, but no smaller than an eighth
+# (MAX_COARSENING): no centre of a larger one may lie in the source.
+FEW_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ def _warped_grid(
 ) -> tuple[Affine, GridShape, _Extent]:
     """Return a north-up grid of square pixels, with as many pixels on the diagonal as the source.
 
+    The pixels of a source of few rows or columns are smaller than that.
+
     Source: the rule of GDALSuggestedWarpOutput. That function itself is not used: its extent spans
     the whole Earth if the source crosses the antimeridian, and has no limit in web Mercator.
     Raises ParameterInvalid: if the target CRS cannot represent the area of the source.
@@ -197,6 +202,8 @@ def _warped_grid(
             "it apart, and its pixels would be too large by far.",
             remedy="Choose a target_crs that is made for this area.",
         )
+    if min(profile.shape.rows, profile.shape.cols) < FEW_ROWS and extent.pixel_sizes[0]:
+        size = min(size, max(extent.pixel_sizes[0], size / MAX_COARSENING))
     cols = max(math.ceil((xmax - xmin) / size - 1e-6), 1)
     if period is not None and xmax - xmin > period * (1 - 1e-9):
         # A column beyond a full circle would repeat the first. An even number of columns also ends

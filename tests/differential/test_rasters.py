@@ -124,6 +124,38 @@ def test_an_average_that_is_rounded_to_nodata_is_in_the_footprint() -> None:
     check(Drawn(".tif", Raster(pixels, place, transform, nodata=0)), None)
 
 
+@pytest.mark.parametrize("size", [(1, 2), (1, 3), (2, 1), (2, 2), (3, 9)])
+@pytest.mark.parametrize("shear", [0.0, 0.0125])
+def test_points_place_every_pixel_of_few_rows(
+    size: tuple[int, int], shear: float, tmp_path: Path
+) -> None:
+    pixels = np.arange(1, 1 + size[0] * size[1], dtype="uint8").reshape(1, *size)
+    transform = Affine(0.05, shear, 10.0, 0, -0.025, 20.0)
+    drawn = Drawn(".tif", Raster(pixels, PLACES["degrees"], transform), georeference="points")
+    written = write(drawn, tmp_path)
+    chain = Chain(tmp_path / "chain")
+    stored = chain.cogs(chain.profile(written.path, *written.sidecars, **written.options))
+    found, valid = read_by_gdal(chain.file(stored), "uint8", masks=True)
+    assert set(found[valid].tolist()) == set(pixels.ravel().tolist())
+
+
+def test_a_reprojection_that_leaves_no_valid_pixel_is_refused_and_its_remedy_works(
+    tmp_path: Path,
+) -> None:
+    pixels = np.zeros((1, 20, 20), dtype="uint8")
+    pixels[0, 2, 0] = 9
+    turned = Affine(10, 3, 500_000, -3, -10, 5_000_000)
+    written = write(Drawn(".tif", Raster(pixels, PLACES["utm"], turned, nodata=0)), tmp_path)
+    chain = Chain(tmp_path / "chain")
+    profiled = chain.profile(written.path, *written.sidecars, **written.options)
+    with pytest.raises(RasterEmpty) as refused:
+        chain.cogs(profiled, target_crs="EPSG:4326", reproject_resampling="nearest")
+    assert "average" in refused.value.remedy
+    stored = chain.cogs(profiled, target_crs="EPSG:4326", reproject_resampling="average")
+    found, valid = read_by_gdal(chain.file(stored), "uint8", masks=True)
+    assert set(found[valid].tolist()) == {9}
+
+
 @pytest.mark.parametrize(("tall", "is_told"), [(10, True), (-10, False)])
 def test_two_places_of_a_jpeg_2000_that_contradict_each_other_are_told(
     tall: int, is_told: bool, tmp_path: Path

@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import Point, shape
 
 from geo_platform.contracts.raster import CogStored, OutputTier
-from geo_platform.errors import BoundsImplausible
+from geo_platform.errors import BoundsImplausible, RasterEmpty
 from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
 DTYPES = [
@@ -552,12 +552,31 @@ def test_a_small_raster_at_a_pole_is_coarser_in_degrees_and_that_is_said(
         "pole.tif",
         smooth(1, 200, 200, "float32", 3000),
         crs="EPSG:3413",
-        transform=north_up(-10_000, 10_000, 100, 100),
+        transform=north_up(-200_000, 200_000, 2_000, 2_000),
     )
     warnings = chain.cogs(chain.profile(path), target_crs="EPSG:4326").warnings
     assert "COARSER_PIXELS" in [finding.code for finding in warnings]
     path = write_raster("plain.tif", smooth(1, 60, 50))
     assert not chain.cogs(chain.profile(path), target_crs="EPSG:4326").warnings
+
+
+def test_a_raster_at_a_pole_that_is_smaller_than_a_pixel_in_degrees_is_refused(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
+    path = write_raster(
+        "pole.tif",
+        smooth(1, 200, 200, "float32", 3000),
+        crs="EPSG:3413",
+        transform=north_up(-10_000, 10_000, 100, 100),
+    )
+    profiled = chain.profile(path)
+    with pytest.raises(RasterEmpty, match="no valid pixel") as refused:
+        chain.cogs(profiled, target_crs="EPSG:4326")
+    assert "target_crs that is made for this area" in refused.value.remedy
+    stored = chain.cogs(profiled, target_crs="EPSG:3995")
+    with rasterio.open(chain.file(stored)) as cog:
+        # A square that is turned by 45 degrees fills half of its box.
+        assert (cog.read_masks(1) > 0).mean() == pytest.approx(0.5, rel=0.01)
 
 
 @pytest.mark.parametrize("tier", ["analysis", "visualization"])
