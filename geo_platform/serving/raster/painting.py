@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TypeVar
 
 import numpy as np
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
 
 from geo_platform.catalog.renders import DEFAULT_RENDER, drawings_in, drawings_of
@@ -92,7 +92,7 @@ class Painter:
         found = drawings_in(item.document)
         if found is not None:
             return found
-        raster_type = RasterType(item.properties["geo_platform:raster_type"])
+        raster_type = _type_of(item, cog)
         return drawings_of(
             self._once((item.version, asset), lambda: decide_drawing(cog, raster_type)[0])
         )
@@ -147,6 +147,18 @@ class Painter:
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
         return made
+
+
+def _type_of(item: PublishedItem, cog: DatasetReader) -> RasterType:
+    """Return the type that the item states, or, if another program made it, that of the bands."""
+    stated = item.properties.get("geo_platform:raster_type")
+    known = next((each for each in RasterType if each == stated), None)
+    if known is not None:
+        return known
+    if cog.colorinterp[0] is ColorInterp.palette:
+        return RasterType.categorical
+    # Three bands of any colours are shown together, and one band by a ramp.
+    return RasterType.multispectral if cog.count >= 3 else RasterType.continuous
 
 
 def check_bands(cog: DatasetReader, bands: tuple[int, ...]) -> None:

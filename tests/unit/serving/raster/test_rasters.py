@@ -105,6 +105,21 @@ def test_an_item_without_renders_is_drawn_as_one_with_them(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize("stated", [None, "no such type", ["dem"]])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_an_item_of_another_program_is_drawn_by_its_bands(
+    count: int, stated: object, tmp_path: Path
+) -> None:
+    like = RasterType.multispectral if count >= 3 else RasterType.continuous
+    published = Published(tmp_path, np.concatenate([hills()] * count), like)
+    expected = published.preview(None)
+    item = published.item(None)
+    item.document["properties"] = {} if stated is None else {"geo_platform:raster_type": stated}
+    answer = published.rasters.preview(item, 1024, PictureRequest(PixelFormat.png))
+    with MemoryFile(answer.content) as memory, memory.open() as picture:
+        assert np.array_equal(picture.read(), expected)
+
+
 def test_a_long_colour_table_is_read_from_the_file(tmp_path: Path) -> None:
     table = {value: (value % 256, value // 256, 7, 255) for value in range(65536)}
     pixels = np.arange(120_000).reshape(1, 300, 400).clip(0, 65535).astype(np.uint16)
