@@ -63,8 +63,13 @@ class LoadReader:
 
     def __init__(self, address: str, key: str, items: list[str], folder: Path, seed: int) -> None:
         self.observed: list[Observed] = []
+        # The server closes a connection that is idle for 5 s, the client does so before.
         self._client = httpx.Client(
-            base_url=address, headers={"X-Api-Key": key}, timeout=60, trust_env=False
+            base_url=address,
+            headers={"X-Api-Key": key},
+            timeout=60,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=1),
         )
         self._items = items
         self._tile_file = folder / f"{seed}.mvt"
@@ -273,16 +278,11 @@ class LoadReader:
         )  # fmt: skip
 
     def _get(self, path: str, method: str = "GET", **rest: Any) -> httpx.Response:
-        """Send a request, once more if the server has closed the idle connection meanwhile."""
-        for attempt in range(2):
-            try:
-                return self._client.request(method, path, **rest)
-            except httpx.RemoteProtocolError as error:
-                if attempt:
-                    return httpx.Response(599, text=repr(error))
-            except httpx.HTTPError as error:
-                return httpx.Response(599, text=repr(error))
-        raise AssertionError("unreachable")
+        """Send a request. A request without an answer has the status 599, which is a fault."""
+        try:
+            return self._client.request(method, path, **rest)
+        except httpx.HTTPError as error:
+            return httpx.Response(599, text=repr(error))
 
     def _add(self, observed: Observed) -> None:
         self.observed.append(observed)
