@@ -9,7 +9,8 @@ Called by `app.py`.
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_PREFIXES = ("/stac", "/raster", "/features")
+from geo_platform.api.auth.guard import is_reading
+
 _METHOD_NOT_ALLOWED = 405
 
 
@@ -20,11 +21,7 @@ class HeadRequests:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "HEAD"
-            or not scope["path"].startswith(_PREFIXES)
-        ):
+        if not is_reading(scope) or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
         is_refused = False

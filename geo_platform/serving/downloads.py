@@ -114,10 +114,16 @@ def with_downloads(item: Mapping[str, Any], api_url: str) -> dict[str, Any]:
         download = {"href": f"{api_url.rstrip('/')}{path}", "title": "Download from the HTTP API"}
         alternate = {**assets[name].get("alternate", {}), "download": download}
         assets[name] = {**assets[name], "alternate": alternate}
+    return {**item, "assets": assets, "stac_extensions": extensions_with(item, assets)}
+
+
+def extensions_with(item: Mapping[str, Any], assets: Mapping[str, Any]) -> list[str]:
+    """Return the extensions of the item with these assets, which may have `alternate`."""
     extensions = list(item.get("stac_extensions") or ())
-    if paths and ALTERNATE_ASSETS not in extensions:
+    has_alternate = any("alternate" in asset for asset in assets.values())
+    if has_alternate and ALTERNATE_ASSETS not in extensions:
         extensions.append(ALTERNATE_ASSETS)
-    return {**item, "assets": assets, "stac_extensions": extensions}
+    return extensions
 
 
 def stored_asset(item: PublishedItem, name: str) -> StoredAsset:

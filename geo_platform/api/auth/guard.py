@@ -7,7 +7,7 @@ that declares no scope. Only the paths of OPEN_PATHS answer without a credential
 PUBLIC_BASES if an operator has marked collections public. The checks themselves are in
 `authentication.py` and `limits.py`; a route's scope is checked by `authentication.require`.
 
-Called by `api/app.py`.
+Called by `api/app.py` and `api/head_requests.py`.
 """
 
 import logging

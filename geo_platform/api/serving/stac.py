@@ -268,10 +268,9 @@ def _add_items(router: APIRouter, services: Services) -> None:
             request, feature_collection(page, search, addresses, links), media_type=GEOJSON
         )
 
-    of_post = _documents(GEOJSON, "FeatureCollection", 400)
-    del of_post[304]
-
-    @router.post("/search", responses=of_post)
+    @router.post(
+        "/search", responses=_documents(GEOJSON, "FeatureCollection", 400, is_conditional=False)
+    )
     def stac_search_by_body(request: Request, rights: ReadRights, body: SearchBody) -> Response:
         """Find items of all collections, newest first, with the parameters in the body."""
         addresses = addresses_of(request)
@@ -341,12 +340,17 @@ def _page_links(
 
 
 def _documents(
-    media_type: str, kind: str | None, *statuses: int
+    media_type: str, kind: str | None, *statuses: int, is_conditional: bool = True
 ) -> dict[int | str, dict[str, Any]]:
-    """Describe the response of a route: a JSON object, of this STAC type, or a problem."""
+    """Describe the response of a route: a JSON object, of this STAC type, or a problem.
+
+    `is_conditional`: the route answers If-None-Match.
+    """
     schema: dict[str, Any] = {"type": "object"}
     if kind is not None:
         schema |= {"required": ["type"], "properties": {"type": {"const": kind}}}
     success = {"description": "Found.", "content": {media_type: {"schema": schema}}}
-    unchanged = {"description": "The client has this document (If-None-Match)."}
-    return {200: success, 304: unchanged, **problem_responses(*statuses, 422)}
+    described = {200: success, **problem_responses(*statuses, 422)}
+    if is_conditional:
+        described[304] = {"description": "The client has this document (If-None-Match)."}
+    return described

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ASSET_TABLE
-from geo_platform.serving.downloads import ALTERNATE_ASSETS
+from geo_platform.serving.downloads import extensions_with
 from geo_platform.serving.published import version_of
 from geo_platform.serving.stac.request import FieldPaths
 from geo_platform.storage.stac_documents import STRUCTURAL_RELATIONS
@@ -68,14 +68,10 @@ class StacAddresses:
                 href = self.features(collection, item_id, name)
                 served = {"href": href, "type": GEOJSON, "alternate": _stored(asset)}
                 assets[name] = {**asset, **served}
-        extensions = list(item.get("stac_extensions") or ())
-        has_alternate = any("alternate" in asset for asset in assets.values())
-        if has_alternate and ALTERNATE_ASSETS not in extensions:
-            extensions.append(ALTERNATE_ASSETS)
         parent = self.collection(collection)
         return {
             **item,
-            "stac_extensions": extensions,
+            "stac_extensions": extensions_with(item, assets),
             "assets": assets,
             "links": [
                 link("self", self.item(collection, item_id), GEOJSON),

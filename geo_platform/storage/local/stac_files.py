@@ -317,8 +317,8 @@ class StacFiles:
     def _finish_publish(self, folder: Path) -> None:
         """Derive links and extents after a killed publish. Do nothing without write permission.
 
-        Nor if another process publishes: the marker is most likely its own. A reader must not wait
-        for publications; a later read finds a marker that is left.
+        Do nothing either while another process publishes, so that a reader does not wait for it.
+        The marker is most likely that process's own; if not, a later read finds it.
         """
         marker = folder / _UNFINISHED
         try:
