@@ -7,6 +7,7 @@ Parameters and responses of a single route are described at the route.
 Called by `app.py`.
 """
 
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI
@@ -64,9 +65,17 @@ def operation_id(route: APIRoute) -> str:
 def describe(app: FastAPI) -> None:
     """Make the application serve the completed document. Call it after all routes are added.
 
+    The first call makes it; others at the same time wait, since FastAPI cannot make two at once.
+
     Source: https://fastapi.tiangolo.com/how-to/extending-openapi/
     """
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    making = Lock()
+
+    def document() -> dict[str, Any]:
+        with making:
+            return _document(app)
+
+    app.openapi = document  # type: ignore[method-assign]
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -208,3 +211,17 @@ def _refused(job_type: str, body: dict[str, Any]) -> set[str]:
     except ParametersInvalid as refused:
         return {name.partition(".")[0] for name, _ in refused.faults}
     return set()
+
+
+def test_requests_at_the_same_time_get_one_document(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    KeyFile(settings.api_keys_file).create("reader", Scope.reader)
+    app, at_once = create_app(settings), Barrier(8)
+
+    def made(_: int) -> dict[str, Any]:
+        at_once.wait(30)
+        return app.openapi()
+
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(made, range(8))
+    assert all(each is first for each in others)
