@@ -75,7 +75,6 @@ class LoadReader:
         self._tile_file = folder / f"{seed}.mvt"
         self._random = random.Random(seed)  # noqa: S311  # not a secret
         self._seen: dict[str, deque[str]] = {item: deque(maxlen=5) for item in items}
-        self._tags: dict[str, str] = {}
 
     def read_until(self, ends: float) -> list[Observed]:
         """Send requests until this time. Return what was observed."""
@@ -235,19 +234,29 @@ class LoadReader:
         )  # fmt: skip
 
     def _read(self, what: str, item: str, path: str, decode: Decode) -> None:
-        """Ask with or without a version, and sometimes on the condition of a tag."""
+        """Ask with or without a version, and sometimes again on the condition of the tag."""
         asked = self._some_version(item)
         if asked is not None:
             path = f"{path}{'&' if '?' in path else '?'}v={asked}"
-        headers = {}
-        if path in self._tags and self._random.random() < 0.3:
-            headers["If-None-Match"] = self._tags[path]
+        response = self._ask(what, item, path, asked, decode, {})
+        if response.status_code == 200 and self._random.random() < 0.3:
+            tag = {"If-None-Match": response.headers["etag"]}
+            self._ask(what, item, path, asked, decode, tag)
+
+    def _ask(
+        self,
+        what: str,
+        item: str,
+        path: str,
+        asked: str | None,
+        decode: Decode,
+        headers: Mapping[str, str],
+    ) -> httpx.Response:
         started = time.time()
         response = self._get(path, headers=headers)
         ended = time.time()
         values, fault = frozenset[int](), ""
         if response.status_code == 200:
-            self._tags[path] = response.headers["etag"]
             try:
                 values = decode(response)
             except Exception as error:  # noqa: BLE001  # whatever cannot be read is a fault
@@ -259,6 +268,7 @@ class LoadReader:
             self._remember(item, version)
         self._add(Observed(what, item, started, ended, response.status_code, asked, version,
                            values, fault))  # fmt: skip
+        return response
 
     def _record_document(
         self, what: str, item: str, started: float, status: int, document: Any, fault: str
