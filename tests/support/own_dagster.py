@@ -60,6 +60,16 @@ class OwnDagster:
         self.processes[name].kill()
         self.processes.pop(name).wait(10)
 
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """Stop the process inside the block: a daemon launches no queued run then."""
+        process = self.processes[name]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
     def end(self) -> None:
         """End all remaining processes and their children."""
         for process in self.processes.values():
