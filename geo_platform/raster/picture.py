@@ -41,6 +41,7 @@ AZIMUTH_DEG, ALTITUDE_DEG = 315.0, 45.0
 # The slope of which a tenth of the pixels is steeper is shaded at 45 degrees.
 TYPICAL_SLOPE_PERCENTILE = 90
 METRES_PER_DEGREE = 111_320.0
+_LARGEST_DRAWN = 1e100
 
 WITH_CLASSES = (DrawingStyle.palette, DrawingStyle.classes)
 WITH_SLOPES = (DrawingStyle.relief, DrawingStyle.hillshade)
@@ -229,12 +230,17 @@ def percentile_range(band: NDArray[Any], valid: Mask) -> tuple[float, float]:
     has_value = _has_value(band, valid)
     if not has_value.any():
         return 0.0, 0.0
-    low, high = np.percentile(band[has_value].astype(np.float64), STRETCH_PERCENTILES)
+    low, high = np.percentile(_computable(band[has_value]), STRETCH_PERCENTILES)
     return float(low), float(high)
 
 
 def _has_value(band: NDArray[Any], valid: Mask) -> Mask:
     return valid & np.isfinite(band) if band.dtype.kind == "f" else valid
+
+
+def _computable(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the values as float64, none so large that a difference or a slope overflows."""
+    return np.clip(values.astype(np.float64), -_LARGEST_DRAWN, _LARGEST_DRAWN)
 
 
 def _stretch(pixels: NDArray[Any], valid: Mask, ranges: tuple[tuple[float, float], ...]) -> Rgba:
@@ -247,8 +253,8 @@ def _stretch(pixels: NDArray[Any], valid: Mask, ranges: tuple[tuple[float, float
         if high <= low:
             stretched[index] = 128
             continue
-        scaled = (np.where(has_value, band, low).astype(np.float64) - low) / (high - low)
-        stretched[index] = np.clip(scaled * 255.0, 0, 255).astype(np.uint8)
+        within = np.clip(_computable(np.where(has_value, band, low)), low, high)
+        stretched[index] = ((within - low) / (high - low) * 255.0).astype(np.uint8)
     return stretched
 
 
@@ -265,7 +271,8 @@ def _shade(view: RasterView, drawing: Drawing) -> NDArray[np.float64]:
     across, down = (each / (drawing.typical_slope or 1.0) for each in (across, down))
     zenith, azimuth = math.radians(90 - ALTITUDE_DEG), math.radians(AZIMUTH_DEG)
     facing = math.cos(azimuth) * down - math.sin(azimuth) * across
-    shade = (math.cos(zenith) + math.sin(zenith) * facing) / np.sqrt(1 + across**2 + down**2)
+    steepness = np.hypot(1.0, np.hypot(across, down))
+    shade = (math.cos(zenith) + math.sin(zenith) * facing) / steepness
     return np.asarray(np.clip(shade, 0, 1))
 
 
@@ -284,7 +291,7 @@ def _slopes(view: RasterView) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     those of the whole raster except in its outermost rows and columns.
     """
     valid = _has_value(view.pixels[0], view.valid)
-    heights = np.where(valid, view.pixels[0], 0).astype(np.float64)
+    heights = _computable(np.where(valid, view.pixels[0], 0))
     width, height = view.pixel_m
     return _slope(heights, valid, 1, width), _slope(heights, valid, 0, height)
 

@@ -134,6 +134,28 @@ def test_classes_have_the_names_of_the_source(chain: Chain, write_raster: WriteR
     assert found == {0: "none", 1: "forest & wood", 3: "water"}
 
 
+@pytest.mark.parametrize("bands", [1, 6])
+def test_values_near_the_largest_float_are_drawn_at_the_ends_of_the_range(
+    chain: Chain, write_raster: WriteRaster, bands: int
+) -> None:
+    pixels = smooth(bands, 300, 400, "float64", 3000)
+    usual = chain.cogs(chain.profile(write_raster("a.tif", pixels)))
+    pixels[:, 100:104, 200] = [[1.7e308, -1.7e308, 1e300, -1e300]] * bands
+    extreme = chain.cogs(chain.profile(write_raster("b.tif", pixels)))
+    assert extreme.drawing is not None
+    assert usual.drawing is not None
+    ranges = [np.array(stored.ranges) for stored in (extreme.drawing, usual.drawing)]
+    np.testing.assert_allclose(*ranges, rtol=0.01)
+    (usual_small, _), (small, _) = pictures(chain, usual), pictures(chain, extreme)
+    # The range is a little wider, so every pixel may differ a little.
+    rows, cols = np.nonzero((np.abs(small.astype(int) - usual_small) > 12).any(axis=0))
+    assert len(rows) > 0
+    # The picture is at most 256 pixels wide: the four pixels and their neighbours are near here.
+    scale = small.shape[2] / 400
+    assert (np.abs(rows - 102 * scale) <= 3).all()
+    assert (np.abs(cols - 200 * scale) <= 3).all()
+
+
 def test_one_pixel_has_pictures_too(chain: Chain, write_raster: WriteRaster) -> None:
     stored = chain.cogs(
         chain.profile(write_raster("a.tif", np.full((1, 1, 1), 7.5, dtype=np.float32)))
