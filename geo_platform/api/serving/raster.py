@@ -36,12 +36,18 @@ from geo_platform.api.serving.raster_parameters import (
     TileIndex,
     Zoom,
     area_of,
+    check_capabilities_request,
     check_names,
 )
 from geo_platform.errors import ParameterInvalid, TimeExceeded
 from geo_platform.serving.published import PublishedItem
 from geo_platform.serving.raster.cogs import DEFAULT_ASSET, cog_assets
-from geo_platform.serving.raster.descriptions import tile_json, tile_matrix_set, wmts_capabilities
+from geo_platform.serving.raster.descriptions import (
+    WMTS_FORMATS,
+    tile_json,
+    tile_matrix_set,
+    wmts_capabilities,
+)
 from geo_platform.serving.raster.encoding import PixelFormat
 from geo_platform.serving.raster.grids import TileGrid, no_native_tiles
 from geo_platform.serving.raster.rasters import (
@@ -261,18 +267,34 @@ def raster_routes(services: Services) -> APIRouter:
         response.headers.update(fresh.headers)
         return tile_json(facts, tiles)
 
-    @router.get("/WMTSCapabilities.xml", responses=_XML, response_class=Response)
+    @router.get(
+        "/WMTSCapabilities.xml",
+        responses=_XML,
+        response_class=Response,
+        dependencies=[Depends(check_capabilities_request)],
+    )
     async def get_wmts_capabilities(
-        fresh: Fresh, request: Request, asset: AssetName = DEFAULT_ASSET
+        fresh: Fresh,
+        request: Request,
+        asset: AssetName = DEFAULT_ASSET,
+        tile_format: Annotated[
+            PixelFormat | None,
+            Query(description="The only format of the tiles. Default: PNG, WebP and JPEG."),
+        ] = None,
     ) -> Response:
         """Return WMTS 1.0.0 capabilities: a layer for each render, RESTful tiles."""
         facts = await workers.run(lambda: rasters.facts(fresh.item, asset))
         address = address_of(request, fresh.item)
-        parameters = {"v": fresh.item.version}
-        if asset != DEFAULT_ASSET:
-            parameters["asset"] = asset
-        own = f"{address}/WMTSCapabilities.xml"
-        content = wmts_capabilities(facts, address, own, parameters)
+        of_asset = {"asset": asset} if asset != DEFAULT_ASSET else {}
+        given = {**of_asset, **({"tile_format": tile_format} if tile_format else {})}
+        own = f"{address}/WMTSCapabilities.xml{'?' if given else ''}{urlencode(given)}"
+        content = wmts_capabilities(
+            facts,
+            address,
+            own,
+            {"v": fresh.item.version, **of_asset},
+            formats=(tile_format,) if tile_format else WMTS_FORMATS,
+        )
         return Response(content, media_type="application/xml", headers=dict(fresh.headers))
 
     @router.get("/preview.{pixel_format}", responses=_PICTURES)

@@ -4,7 +4,7 @@ Called by `raster.py`.
 """
 
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Query, Request
 from rasterio.enums import Resampling
@@ -66,6 +66,9 @@ Bbox = Annotated[
         examples=["15,46.9,15.1,47"],
     ),
 ]
+# What OWS clients add to the address of the capabilities, and the only value of each.
+_CAPABILITIES = {"service": "WMTS", "request": "GetCapabilities", "version": "1.0.0"}
+_SENT_BY_CLIENTS = "As OWS clients send it, with a name in any case. It may be left out."
 LongestSide = Annotated[int, Query(ge=1, le=4096, description="Longest side in pixels.")]
 Zoom = Annotated[int, Path(ge=0, le=MAX_ZOOM)]
 TileIndex = Annotated[int, Path(ge=0, lt=2**MAX_ZOOM)]
@@ -139,9 +142,38 @@ def check_names(request: Request) -> None:
     route = request.scope["route"]
     described = request.app.openapi()["paths"][route.path_format]["get"].get("parameters", ())
     known = {each["name"] for each in described if each["in"] == "query"}
-    unknown = [name for name in request.query_params if name not in known]
+    unknown = [
+        name
+        for name in request.query_params
+        if name not in known and name.lower() not in known.intersection(_CAPABILITIES)
+    ]
     if unknown:
         raise ParametersInvalid([(name, "is not a parameter of this address") for name in unknown])
+
+
+def check_capabilities_request(
+    request: Request,
+    _service: Annotated[
+        Literal["WMTS"] | None, Query(alias="service", description=_SENT_BY_CLIENTS)
+    ] = None,
+    _request: Annotated[
+        Literal["GetCapabilities"] | None, Query(alias="request", description=_SENT_BY_CLIENTS)
+    ] = None,
+    _version: Annotated[
+        Literal["1.0.0"] | None, Query(alias="version", description=_SENT_BY_CLIENTS)
+    ] = None,
+) -> None:
+    """Raise ParametersInvalid if the parameters ask for something else than these capabilities.
+
+    Names may be in any case (OGC 06-121r9, 11.5.2), which the route's own parameters do not allow.
+    """
+    faults = [
+        (name, f"must be {_CAPABILITIES[name.lower()]}")
+        for name, value in request.query_params.multi_items()
+        if _CAPABILITIES.get(name.lower(), value) != value
+    ]
+    if faults:
+        raise ParametersInvalid(faults)
 
 
 LookOf = Annotated[Look, Depends()]

@@ -28,6 +28,7 @@ from geo_platform.serving.raster.windows import MERCATOR_HALF_M
 SCREEN_PIXEL_M = 0.00028
 METRES_PER_DEGREE = math.pi * 6_378_137.0 / 180
 TILE_PX = 256
+WMTS_FORMATS = (PixelFormat.png, PixelFormat.webp, PixelFormat.jpg)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,12 @@ def tile_matrix_set(facts: TileFacts, grid: TileGrid) -> dict[str, Any]:
 
 
 def wmts_capabilities(
-    facts: TileFacts, address: str, own_address: str, parameters: Mapping[str, str]
+    facts: TileFacts,
+    address: str,
+    own_address: str,
+    parameters: Mapping[str, str],
+    *,
+    formats: Sequence[PixelFormat] = WMTS_FORMATS,
 ) -> str:
     """Return the WMTS capabilities: one layer for each render.
 
@@ -155,7 +161,7 @@ def wmts_capabilities(
     if facts.native is not None and CRS.from_wkt(facts.native.crs.to_wkt()).to_authority():
         grids.append(TileGrid.native)
     layers = "".join(
-        _layer(facts, name, title, grids, address, parameters)
+        _layer(facts, name, title, grids, formats, address, parameters)
         for name, title in facts.renders.items()
     )
     return (
@@ -177,12 +183,12 @@ def _layer(
     name: str,
     title: str,
     grids: Sequence[TileGrid],
+    formats: Sequence[PixelFormat],
     address: str,
     parameters: Mapping[str, str],
 ) -> str:
     west, south, east, north = facts.flat_bounds
     query = urlencode({"render": name, **parameters})
-    formats = (PixelFormat.png, PixelFormat.webp, PixelFormat.jpg)
     resources = "".join(
         f'<ResourceURL format="{each.media_type}" resourceType="tile" template='
         + quoteattr(
