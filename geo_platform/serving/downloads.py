@@ -23,7 +23,7 @@ from geo_platform.ports import (
     StoredObject,
     stat_or_none,
 )
-from geo_platform.serving.published import PublishedItem
+from geo_platform.serving.published import PublishedItem, is_object_of
 
 ALTERNATE_ASSETS = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 _PICTURES = {"thumbnail", "overview"}
@@ -36,7 +36,7 @@ _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 class StoredAsset:
     """An asset of a published item that is an object of the store.
 
-    `size_bytes` is the size that the item states, or None. `is_picture`: a browser should show it.
+    `document` is the asset in the item. `is_picture`: a browser should show it.
     """
 
     collection: str
@@ -46,7 +46,7 @@ class StoredAsset:
     media_type: str
     file_name: str
     version: str
-    size_bytes: int | None
+    document: Mapping[str, Any]
     is_picture: bool
 
     def etag_of(self, stored: StoredObject) -> str:
@@ -144,7 +144,7 @@ def stored_asset(item: PublishedItem, name: str) -> StoredAsset:
             f"The asset {name!r} of the item {item.item_id!r} is not stored by this platform.",
             remedy="Read it at the href that the item has for it.",
         )
-    size, roles = asset.get("file:size"), asset.get("roles")
+    roles = asset.get("roles")
     return StoredAsset(
         collection=item.collection,
         name=name,
@@ -153,7 +153,7 @@ def stored_asset(item: PublishedItem, name: str) -> StoredAsset:
         media_type=str(asset.get("type") or _DEFAULT_TYPE),
         file_name=_file_name(item.item_id, name, key),
         version=item.version,
-        size_bytes=size if isinstance(size, int) else None,
+        document=asset,
         is_picture=isinstance(roles, list) and bool(_PICTURES.intersection(map(str, roles))),
     )
 
@@ -161,9 +161,9 @@ def stored_asset(item: PublishedItem, name: str) -> StoredAsset:
 def stored_object(asset: StoredAsset, objects: ObjectStore) -> StoredObject:
     """Describe the object of an asset.
 
-    Raises VersionGone: the object was removed. Conflict: it does not have the size that the item
-    states, since another run has replaced it. StoreUnavailable, StoreDenied: the store does not
-    answer or refuses access.
+    Raises VersionGone: the object was removed. Conflict: it does not have the size or the checksum
+    that the item states, since another run has replaced it. StoreUnavailable, StoreDenied: the
+    store does not answer or refuses access.
     """
     stored = stat_or_none(objects, asset.container, asset.key)
     if stored is None:
@@ -172,7 +172,7 @@ def stored_object(asset: StoredAsset, objects: ObjectStore) -> StoredObject:
             remedy="Read the item again. If it still has this asset, tell an operator of the "
             "platform: geo-platform doctor finds what is missing.",
         )
-    if asset.size_bytes not in (None, stored.reference.size_bytes):
+    if not is_object_of(asset.document, stored):
         raise replaced(asset)
     return stored
 

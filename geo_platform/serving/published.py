@@ -19,6 +19,7 @@ from geo_platform.ports import (
     ITEM_RESTORED_BY,
     ITEM_RUN_ID,
     Catalog,
+    StoredObject,
 )
 from geo_platform.serving.rights import Rights
 
@@ -29,6 +30,8 @@ MAX_REMEMBERED = 1000
 # Raise it when the same item is drawn or written in another way: caches keep what they have for a
 # version for ever.
 SERVING_RECIPE = 1
+# The multihash prefix of sha2-256 in `file:checksum`.
+_SHA2_256 = "1220"
 
 
 @dataclass(frozen=True)
@@ -124,3 +127,14 @@ def version_of(document: Mapping[str, Any]) -> str:
     names = (ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_RESTORED_BY, "updated")
     text = json.dumps([SERVING_RECIPE, *(properties.get(name) for name in names)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_object_of(asset: Mapping[str, Any], stored: StoredObject) -> bool:
+    """Return whether an object has the size and the checksum that an asset of an item states.
+
+    The checksum is that of the object's metadata, so that the object is not read. What the asset or
+    the object does not state is not compared.
+    """
+    checksum = str(asset.get("file:checksum", "")).removeprefix(_SHA2_256)
+    has_size = asset.get("file:size") in (None, stored.reference.size_bytes)
+    return has_size and (not checksum or stored.metadata.get("sha256", checksum) == checksum)

@@ -1,5 +1,6 @@
 """Download the files of published items, as browsers, curl and GDAL do, on each profile."""
 
+import hashlib
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,27 @@ def test_an_object_that_is_not_the_item_s_is_refused_and_one_that_is_lost_is_gon
     lost = api.ask(path)
     assert (lost.status_code, lost.json()["code"]) == (410, "VERSION_GONE")
     assert "doctor" in lost.json()["remedy"]
+
+
+def test_another_file_of_the_same_size_under_the_same_name_is_refused(
+    api: ReadingApi, tmp_path: Path
+) -> None:
+    file, other = tmp_path / "twin.tif", tmp_path / "twin_of_it.tif"
+    write_cog(file, 256, seed=4)
+    write_cog(other, 256, seed=5)
+    assert file.stat().st_size == other.stat().st_size
+    api.publish_file(file, "twin", "v10")
+    path, key = DATA.replace("/dem/", "/twin/"), "cogs/v10/twin.tif"
+    assert api.ask(path).content == file.read_bytes()
+    sha256 = hashlib.sha256(other.read_bytes()).hexdigest()
+    api.services.objects.put_file(SILVER, key, other, metadata={"sha256": sha256})
+    for method in ("GET", "HEAD"):
+        refused = api.ask(path, method, headers={"Range": "bytes=0-9"})
+        assert refused.status_code == 409
+    assert api.ask(path).json()["code"] == "CONFLICT"
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    api.services.objects.put_file(SILVER, key, file, metadata={"sha256": sha256})
+    assert api.ask(path).content == file.read_bytes()
 
 
 def test_the_same_content_stored_again_is_sent_at_once(api: ReadingApi, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Serve published items with the real server, without Dagster, on either profile."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,8 @@ class ReadingApi:
     ) -> dict[str, Any]:
         """Store the file and publish an item whose asset `data` is this file."""
         key = f"cogs/{version}/{path.name}"
-        stored = self.services.objects.put_file(SILVER, key, path, metadata={})
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        stored = self.services.objects.put_file(SILVER, key, path, metadata={"sha256": sha256})
         document = item(
             item_id, version, collection=collection, **{ITEM_SOURCE_CONTAINER: "bronze"}
         )
@@ -63,6 +65,7 @@ class ReadingApi:
             "href": stored.reference.uri,
             "type": "image/tiff; application=geotiff; profile=cloud-optimized",
             "file:size": stored.reference.size_bytes,
+            "file:checksum": f"1220{sha256}",
             ASSET_CONTAINER: SILVER,
             ASSET_KEY: key,
         }

@@ -31,7 +31,7 @@ from geo_platform.errors import (
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ObjectStore
 from geo_platform.raster.rasterio_internals import block_cache_setting, gdal_error_types
 from geo_platform.raster.validity import Validity, validity_of
-from geo_platform.serving.published import PublishedItem
+from geo_platform.serving.published import PublishedItem, is_object_of
 from geo_platform.storage.gdal_sources import GdalSource, GdalSources
 
 DEFAULT_ASSET = "data"
@@ -39,8 +39,6 @@ COG_MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 BLOCK_CACHE_BYTES = 256 * 1024**2
 # COGs that are kept open while nobody reads them.
 MAX_IDLE = 64
-# The multihash prefix of sha2-256 in `file:checksum`.
-_SHA2_256 = "1220"
 _HTTP_STATUS = re.compile(r"HTTP (?:response|error) code\D*(\d{3})", re.IGNORECASE)
 _SIGNATURE = re.compile(r"(sig(?:=|%3D))[^&\s'\"]+", re.IGNORECASE)
 
@@ -149,9 +147,7 @@ class CogReader:
             stored = self._objects.stat(container, key)
         except SourceNotFound as error:
             raise _replaced(item) from error
-        checksum = str(asset.get("file:checksum", "")).removeprefix(_SHA2_256)
-        is_same_size = asset.get("file:size") in (None, stored.reference.size_bytes)
-        if not is_same_size or stored.metadata.get("sha256", checksum) != checksum:
+        if not is_object_of(asset, stored):
             raise _replaced(item)
         return self._sources.source(container, key, etag=stored.reference.etag)
 
