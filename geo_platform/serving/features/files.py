@@ -221,13 +221,23 @@ class _OpenFile:
             + f" AND {_BOX_COLUMN}.ymin <= " + ymax + f" AND {_BOX_COLUMN}.ymax >= " + ymin
         )  # fmt: skip
 
-    def largest_first(self) -> Fragment:
+    def size(self) -> Fragment:
         width, height = (
             f"{_BOX_COLUMN}.{axis}max - {_BOX_COLUMN}.{axis}min" for axis in ("x", "y")
         )
-        return Fragment(f"greatest({width}, {height}) DESC, hash({_ROW_NUMBER})")
+        return Fragment(f"greatest({width}, {height})")
 
-    def reduced(self, area: BaseGeometry | None, step: float) -> Fragment:
+    def centre(self) -> tuple[Fragment, Fragment]:
+        x, y = (
+            Fragment(f"({_BOX_COLUMN}.{axis}max + {_BOX_COLUMN}.{axis}min) / 2")
+            for axis in ("x", "y")
+        )
+        return x, y
+
+    def largest_first(self) -> Fragment:
+        return self.size() + f" DESC, hash({_ROW_NUMBER})"
+
+    def reduced(self, area: BaseGeometry, step: float) -> Fragment:
         # The rows are in this process already; only what is far outside the area costs something.
         return self.wkb()
 

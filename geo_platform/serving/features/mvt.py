@@ -4,7 +4,7 @@ Geometries are in the units of the tile: x to the right, y down, 0 to EXTENT ins
 
 Source: Mapbox Vector Tile Specification 2.1, https://github.com/mapbox/vector-tile-spec
 
-Called by `tiles.py`.
+Called by `merged.py` and `tiles.py`.
 """
 
 import struct

@@ -121,10 +121,16 @@ class OpenFeatures(Protocol):
         It may hold for other rows too.
         """
 
+    def size(self) -> Fragment:
+        """Return the expression of the larger side of a row's box."""
+
+    def centre(self) -> tuple[Fragment, Fragment]:
+        """Return the expressions of x and y of the centre of a row's box."""
+
     def largest_first(self) -> Fragment:
         """Return what follows ORDER BY: by the size of a row's box, points in a fixed disorder."""
 
-    def reduced(self, area: BaseGeometry | None, step: float) -> Fragment:
+    def reduced(self, area: BaseGeometry, step: float) -> Fragment:
         """Return the expression of the geometry as WKB, not much of it outside the area.
 
         A large geometry may be without details smaller than `step`, in units of the stored CRS.

@@ -206,19 +206,26 @@ class _OpenTable:
         corners = joined(", ", [bound(float(corner)) for corner in shape.bounds])
         return "ST_MakeEnvelope(" + corners + f", {self._srid})"
 
-    def largest_first(self) -> Fragment:
+    def size(self) -> Fragment:
         geometry = self.layout.geometry.text
         width, height = (
             f"ST_{axis}Max({geometry}) - ST_{axis}Min({geometry})" for axis in ("X", "Y")
         )
-        return Fragment(
-            f"greatest({width}, {height}) DESC, hashint8({self.layout.stored_key.text})"
-        )
+        return Fragment(f"greatest({width}, {height})")
 
-    def reduced(self, area: BaseGeometry | None, step: float) -> Fragment:
+    def centre(self) -> tuple[Fragment, Fragment]:
+        geometry = self.layout.geometry.text
+        x, y = (
+            Fragment(f"(ST_{axis}Max({geometry}) + ST_{axis}Min({geometry})) / 2")
+            for axis in ("X", "Y")
+        )
+        return x, y
+
+    def largest_first(self) -> Fragment:
+        return self.size() + f" DESC, hashint8({self.layout.stored_key.text})"
+
+    def reduced(self, area: BaseGeometry, step: float) -> Fragment:
         geometry = self.layout.geometry
-        if area is None:
-            return self.wkb()
         clipped = "ST_ClipByBox2D(" + geometry + ", " + self._box(area) + ")"
         return (
             "ST_AsBinary(CASE WHEN ST_NPoints(" + geometry + f") > {_MANY_POINTS} THEN ST_Simplify("

@@ -11,6 +11,7 @@ from typing import Any
 
 from geo_platform.serving.features.collections import FeatureCollection
 from geo_platform.serving.features.documents import JSON_TYPE, Address, link
+from geo_platform.serving.features.merged import MERGED_LAYER, ROWS_OF_CELL
 from geo_platform.serving.features.opened import ColumnKind, FeatureColumn
 from geo_platform.serving.features.tiles import ACCOUNT_LAYER, DEEPEST_OFFERED
 
@@ -111,6 +112,13 @@ def tilejson(
         "vector_layers": [
             {"id": collection.id, "fields": fields, "minzoom": 0, "maxzoom": DEEPEST_OFFERED},
             {
+                "id": MERGED_LAYER,
+                "description": "Cells of rows smaller than a pixel, in tiles of many rows.",
+                "fields": {ROWS_OF_CELL: "Number"},
+                "minzoom": 0,
+                "maxzoom": DEEPEST_OFFERED,
+            },
+            {
                 "id": ACCOUNT_LAYER,
                 "description": "What became of the rows in the window of the tile.",
                 "fields": account,
@@ -156,6 +164,13 @@ def style(collection: FeatureCollection, address: Address, query: str) -> dict[s
                 **drawn,
                 "filter": ["==", ["geometry-type"], "Point"],
                 "paint": {"circle-color": _COLOUR, "circle-radius": 3},
+            },
+            {
+                "id": "merged",
+                "type": "circle",
+                "source": "features",
+                "source-layer": MERGED_LAYER,
+                "paint": {"circle-color": _COLOUR, "circle-radius": 2, "circle-opacity": 0.4},
             },
         ],
     }

@@ -1,8 +1,9 @@
 """Draw a vector tile of a collection, and account for every row in its window.
 
 The window is the tile with a margin of 64/4096 of its side, so that outlines of neighbouring tiles
-meet. A row lies in the window if its geometry intersects it. It is drawn, or dropped: because it is
-smaller than the grid of the tile, or because the tile is full. The largest rows are drawn first.
+meet. A row lies in the window if its geometry intersects it. It is drawn, merged, or dropped:
+because it is smaller than the grid of the tile, or because the tile is full. The largest rows are
+drawn first. Rows smaller than a pixel are merged where the window has more rows than are read.
 
 Source of the grid: OGC 17-083r4, Two Dimensional Tile Matrix Set, WebMercatorQuad.
 
@@ -24,6 +25,13 @@ from geo_platform.errors import QueryInvalid
 from geo_platform.serving.features.collections import FeatureCollection
 from geo_platform.serving.features.formats import text_of
 from geo_platform.serving.features.fragments import Fragment, select
+from geo_platform.serving.features.merged import (
+    CountedRows,
+    count_rows,
+    is_merged,
+    merged_layer,
+    pixel_side,
+)
 from geo_platform.serving.features.mvt import (
     EXTENT,
     LINE,
@@ -157,26 +165,34 @@ def draw_tile(
     layer = TileLayer(
         collection.id, [column.name for column in columns], max_bytes - _ACCOUNT_BYTES
     )
-    selected = _selected(collection, opened, address, query)
-    rows = 0
-    if selected is not None:
-        rows = _count(collection, opened, selected)
-        if rows:
-            _fill(layer, collection, opened, address, columns, selected)
-    account = TileAccount(rows, layer.drawn)
-    return VectorTile(layer.encoded() + _account_layer(account), account)
+    account = TileAccount(0, 0)
+    cells = b""
+    area = window(address.lonlat(MARGIN), named_crs(CRS84, collection, "crs"), collection)
+    selected = None if area is None else _selected(collection, opened, address, query)
+    if area is not None and selected is not None:
+        xmin, _, xmax, _ = address.mercator()
+        pixel = pixel_side(area, collection, xmax - xmin)
+        counted = _count(collection, opened, selected, pixel)
+        merged = 0
+        if counted.rows > _MOST_ROWS and len(counted.cells):
+            room = layer.max_bytes // 3
+            cells, merged = merged_layer(counted.cells, collection, address.mercator(), room)
+            layer.max_bytes -= len(cells)
+            selected = [*selected, "NOT (" + is_merged(opened, pixel) + ")"]
+        if counted.rows > merged:
+            _fill(layer, collection, opened, address, columns, selected, area)
+        account = TileAccount(counted.rows, layer.drawn, merged)
+    return VectorTile(layer.encoded() + cells + _account_layer(account), account)
 
 
 def _selected(
     collection: FeatureCollection, opened: OpenFeatures, address: TileAddress, query: FeatureQuery
 ) -> list[Fragment] | None:
-    """Return the conditions of the rows in the window, None if surely no row is in it."""
+    """Return the conditions of the rows in the window; None if surely no row is in it."""
     bounds = address.lonlat(MARGIN)
-    lonlat = named_crs(CRS84, collection, "crs")
     if not _covers(bounds, collection.lonlat_bounds):
+        lonlat = named_crs(CRS84, collection, "crs")
         query = replace(query, bbox=bounds, bbox_crs=lonlat)
-    elif window(bounds, lonlat, collection) is None:
-        return None
     return conditions(collection, opened, query)
 
 
@@ -190,13 +206,11 @@ def _covers(
 
 
 def _count(
-    collection: FeatureCollection, opened: OpenFeatures, selected: Sequence[Fragment]
-) -> int:
-    if not selected:
-        return collection.rows
-    statement = select([Fragment("count(*)")], opened.relation, selected)
-    ((counted,),) = [row for chunk in opened.rows(statement) for row in chunk]
-    return int(counted)
+    collection: FeatureCollection, opened: OpenFeatures, selected: Sequence[Fragment], pixel: float
+) -> CountedRows:
+    if not selected and collection.rows <= _MOST_ROWS:
+        return CountedRows(collection.rows, np.empty((0, 3)))
+    return count_rows(opened, selected, pixel)
 
 
 def _fill(
@@ -206,6 +220,7 @@ def _fill(
     address: TileAddress,
     columns: Sequence[FeatureColumn],
     selected: Sequence[Fragment],
+    area: BaseGeometry,
 ) -> None:
     """Add rows to the layer, the largest first, until it is full."""
     layout = opened.layout
@@ -213,8 +228,7 @@ def _fill(
     largest = select(
         _distinct(inner), opened.relation, selected, order=opened.largest_first(), limit=_MOST_ROWS
     )
-    area = window(address.lonlat(MARGIN), named_crs(CRS84, collection, "crs"), collection)
-    step = math.sqrt(area.area) / EXTENT if area is not None else 0.0
+    step = math.sqrt(area.area) / EXTENT
     statement = select(
         [layout.stored_key, opened.reduced(area, step), *map(opened.plain, columns)],
         "(" + largest + ") AS features",
@@ -258,13 +272,11 @@ def _add(
     return skipped
 
 
-def _clipped(shapes: Any, area: BaseGeometry | None) -> Any:
+def _clipped(shapes: Any, area: BaseGeometry) -> Any:
     """Return the parts of stored geometries in the box of an area.
 
     Mercator has no positions at the poles, and a projection may have none far from its area.
     """
-    if area is None:
-        return shapes
     try:
         return shapely.clip_by_rect(shapes, *area.bounds)
     except shapely.errors.GEOSException:
