@@ -19,6 +19,7 @@ EXTENT = 4096
 POINT, LINE, POLYGON = 1, 2, 3
 _MOVE_TO, _LINE_TO, _CLOSE_PATH = 1, 2, 7
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
+_ONE_BYTE = [bytes([number]) for number in range(128)]
 
 
 @dataclass
@@ -105,6 +106,8 @@ def value_of(value: Any) -> bytes:
 
 def varint(number: int) -> bytes:
     """Return an unsigned integer in as few bytes as possible."""
+    if number < 128:
+        return _ONE_BYTE[number]
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)

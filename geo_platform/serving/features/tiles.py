@@ -57,6 +57,7 @@ _MOST_ROWS = 12_000
 _WITHOUT_ROOM = 200
 _SMALLEST_FEATURE = 16
 _ACCOUNT_BYTES = 200
+_FLOATS = (ColumnKind.single, ColumnKind.double)
 # Of shapely's type ids: points, lines, rings and polygons come before all collections.
 _LAST_SINGLE_TYPE = 3
 
@@ -234,10 +235,11 @@ def _fill(
         "(" + largest + ") AS features",
     )
     skipped = 0
+    values = _Values(columns)
     for chunk in opened.rows(statement):
         shapes = shapely.from_wkb(np.array([row[1] for row in chunk], dtype=object))
         gridded = _gridded(_clipped(shapes, area), collection, address)
-        skipped = _add(layer, columns, layout.key_offset, chunk, gridded, skipped)
+        skipped = _add(layer, values, layout.key_offset, chunk, gridded, skipped)
         if skipped > _WITHOUT_ROOM or layer.free_bytes < _SMALLEST_FEATURE:
             return
 
@@ -248,7 +250,7 @@ def _distinct(parts: Sequence[Fragment]) -> list[Fragment]:
 
 def _add(
     layer: TileLayer,
-    columns: Sequence[FeatureColumn],
+    values: "_Values",
     key_offset: int,
     rows: Sequence[tuple[Any, ...]],
     gridded: list[tuple[int, Any, Any]],
@@ -265,8 +267,8 @@ def _add(
         if number not in drawn:
             continue
         kind, content = drawn[number]
-        values = [_encoded(column, value) for column, value in zip(columns, row[2:], strict=True)]
-        skipped = 0 if layer.add(row[0] + key_offset, values, kind, content) else skipped + 1
+        of_row = values.encoded(row[2:])
+        skipped = 0 if layer.add(row[0] + key_offset, of_row, kind, content) else skipped + 1
         if skipped > _WITHOUT_ROOM:
             break
     return skipped
@@ -355,16 +357,37 @@ def _highest(found: list[tuple[int, Any, Any]]) -> list[tuple[int, Any, Any]]:
     return result
 
 
-def _encoded(column: FeatureColumn, value: Any) -> bytes | None:
+class _Values:
+    """Encodes the values of rows. Values that are no floats are often repeated: they are kept."""
+
+    def __init__(self, columns: Sequence[FeatureColumn]) -> None:
+        self._kept: list[tuple[ColumnKind, dict[Any, bytes | None] | None]] = [
+            (column.kind, None if column.kind in _FLOATS else {}) for column in columns
+        ]
+
+    def encoded(self, values: Sequence[Any]) -> list[bytes | None]:
+        """Return the values of a row in the order of the columns, None for what is left out."""
+        found = []
+        for (kind, kept), value in zip(self._kept, values, strict=True):
+            if kept is None:
+                found.append(_encoded(kind, value))
+                continue
+            if value not in kept:
+                kept[value] = _encoded(kind, value)
+            found.append(kept[value])
+        return found
+
+
+def _encoded(kind: ColumnKind, value: Any) -> bytes | None:
     if value is None:
         return None
-    if column.kind in (ColumnKind.single, ColumnKind.double):
+    if kind in _FLOATS:
         if not math.isfinite(value):
             return None
-        return value_of(np.float32(value) if column.kind is ColumnKind.single else float(value))
-    if column.kind in (ColumnKind.boolean, ColumnKind.integer):
+        return value_of(np.float32(value) if kind is ColumnKind.single else float(value))
+    if kind in (ColumnKind.boolean, ColumnKind.integer):
         return value_of(value)
-    return value_of(text_of(column.kind, value))
+    return value_of(text_of(kind, value))
 
 
 def _account_layer(account: TileAccount) -> bytes:
