@@ -24,3 +24,6 @@ def partitions_of(chain: Chain) -> dg.DynamicPartitionsDefinition:
 
 RASTER_OBJECTS = partitions_of(RASTER)
 VECTOR_OBJECTS = partitions_of(VECTOR)
+
+# The items whose vector tiles are kept, as COLLECTION/ITEM.
+VECTOR_ITEMS = dg.DynamicPartitionsDefinition(name="vector_items")

@@ -18,7 +18,7 @@ from geo_platform.catalog.retention import Removed
 from geo_platform.catalog.undo import ItemWithdrawn
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.message import Finding, ObjectReference
-from geo_platform.contracts.publication import ItemPublished
+from geo_platform.contracts.publication import ItemPublished, TilesKept
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.grid import LonLatBounds
@@ -196,6 +196,27 @@ def _destination(loaded: FeaturesLoaded) -> Metadata:
 @message_metadata.register
 def _published_metadata(published: ItemPublished, _objects: ObjectStore) -> Metadata:
     return item_metadata(published)
+
+
+@message_metadata.register
+def _tiles_metadata(kept: TilesKept, _objects: ObjectStore) -> Metadata:
+    return {
+        "collection": kept.collection,
+        "item_id": kept.item_id,
+        "tiles": sum(archive.tiles for archive in kept.archives),
+        "archives": table_of(
+            [
+                {
+                    "feature_collection": archive.feature_collection,
+                    "uri": archive.stored.uri,
+                    "size_bytes": archive.stored.size_bytes,
+                    "tiles": archive.tiles,
+                }
+                for archive in kept.archives
+                if archive.stored is not None
+            ]
+        ),
+    }
 
 
 def item_metadata(published: ItemPublished) -> Metadata:

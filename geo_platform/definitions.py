@@ -19,6 +19,7 @@ from schedules.jobs import ASSET_JOBS, OP_JOBS, SCHEDULES
 from schedules.sensors import (
     STATE_SENSORS,
     arrival_sensors,
+    large_vector_items,
     quarantine_refused,
     stuck_runs,
 )
@@ -31,7 +32,13 @@ defs = verify_definitions(
         asset_checks=ASSET_CHECKS,
         jobs=[*ASSET_JOBS, *OP_JOBS],
         schedules=SCHEDULES,
-        sensors=[stuck_runs, quarantine_refused, *STATE_SENSORS, *arrival_sensors(_settings)],
+        sensors=[
+            large_vector_items,
+            stuck_runs,
+            quarantine_refused,
+            *STATE_SENSORS,
+            *arrival_sensors(_settings),
+        ],
         resources=resources_of(_settings.profile),
     ),
     # The lock file is in the application root, beside the loaded assets, not in the wheel.

@@ -5,12 +5,15 @@
 Called by `definitions.py` and `production.py`.
 """
 
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
+from geo_platform.serving.features.opened import FeatureReader
 from geo_platform.settings import Profile, load_settings
 from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.local.geoparquet import GeoParquetLake
@@ -18,6 +21,8 @@ from geo_platform.storage.local.scratch import ScratchRoot
 from geo_platform.storage.local.stac_files import StacFiles
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
 from resources.io_manager import Messages
+
+_READ_S = 600.0
 
 
 class ScratchFolder(dg.ConfigurableResource[Scratch]):
@@ -67,6 +72,30 @@ class StacFolder(dg.ConfigurableResource[Catalog]):
         )
 
 
+class FeatureRows(dg.ConfigurableResource[FeatureReader]):
+    """Rows of published vector items. A read that takes longer than ten minutes is ended."""
+
+    objects: dg.ResourceDependency[ObjectStore]
+
+    def create_resource(self, context: dg.InitResourceContext) -> FeatureReader:
+        raise NotImplementedError(
+            "the reader is closed at the end of a run: use it through yield_for_execution"
+        )
+
+    @contextmanager
+    def yield_for_execution(
+        self, context: dg.InitResourceContext
+    ) -> Generator[FeatureReader, None, None]:
+        from geo_platform.serving.features.feature_reader import open_feature_reader
+
+        with closing(
+            open_feature_reader(
+                load_settings(), self.objects, seconds=_READ_S, run_id=run_id_of(context)
+            )
+        ) as reader:
+            yield reader
+
+
 def run_id_of(context: dg.InitResourceContext) -> str:
     """Return the run that a resource is created for, or an empty string outside of a run."""
     return context.run.run_id if context.run is not None else ""
@@ -87,6 +116,7 @@ def resources_of(profile: Profile) -> dict[str, Any]:
         "objects": objects,
         "features": features,
         "catalog": catalog,
+        "feature_rows": FeatureRows(objects=objects),
         "scratch": ScratchFolder(),
         "io_manager": Messages(objects=objects),
     }

@@ -33,6 +33,16 @@ hello_world = dg.define_asset_job(
 )
 
 
+draw_vector_tiles = dg.define_asset_job(
+    "draw_vector_tiles",
+    selection=dg.AssetSelection.assets("vector_tiles"),
+    executor_def=dg.in_process_executor,
+    description="Draws and keeps the vector tiles of low zooms of a large item. "
+    "The partition is COLLECTION/ITEM.",
+    tags={"geo_platform/kind": "tiles"},
+)
+
+
 @dg.job(
     executor_def=dg.in_process_executor,
     description="Unpublishes an item and the table that it names, and keeps both for a while.",
@@ -72,7 +82,7 @@ def ingest_files() -> None:
 
 
 CHAIN_JOBS = [_chain_job(chain) for chain in CHAINS]
-ASSET_JOBS = [*CHAIN_JOBS, hello_world]
+ASSET_JOBS = [*CHAIN_JOBS, hello_world, draw_vector_tiles]
 OP_JOBS = [ingest_files, unpublish_item, rollback_item, remove_replaced]
 # The jobs that a sensor on arrivals may launch.
 ARRIVAL_JOBS = [*CHAIN_JOBS, ingest_files]

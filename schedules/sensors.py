@@ -1,4 +1,4 @@
-"""All sensors: arrivals, stuck runs, quarantine and state checks.
+"""All sensors: arrivals, tiles of large items, stuck runs, quarantine and state checks.
 
 Two sensors read the queue of the storage account's events, and one sensor per watch lists its
 container. The work of all sensors is in `geo_platform/orchestrator`.
@@ -8,6 +8,7 @@ Called by `definitions.py`.
 
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import dagster as dg
 
@@ -15,14 +16,21 @@ from geo_platform.arrivals.listing import read_cursor
 from geo_platform.arrivals.watch import Watch, read_watches
 from geo_platform.orchestrator.arrival_events import TICK_S, EventIntake, read_events_cursor
 from geo_platform.orchestrator.arrival_listing import KnownArrivals, listing_tick
+from geo_platform.orchestrator.large_items import PublicationsCursor, plan_tiles_of_published
 from geo_platform.orchestrator.left_staged import discard_left_staged
 from geo_platform.orchestrator.refused_arrivals import FAULTS_LOGGED, FailuresCursor, move_refused
 from geo_platform.orchestrator.run_requests import LaunchPlan
 from geo_platform.orchestrator.state_check import TERMINAL_EVENTS, check_state
 from geo_platform.orchestrator.stuck_runs import report_stuck_runs
 from geo_platform.settings import Profile, Settings, load_settings
-from geo_platform.storage.stores import account_url, open_inventory, open_objects, open_queue
-from schedules.jobs import ARRIVAL_JOBS
+from geo_platform.storage.stores import (
+    account_url,
+    open_catalog,
+    open_inventory,
+    open_objects,
+    open_queue,
+)
+from schedules.jobs import ARRIVAL_JOBS, draw_vector_tiles
 
 # Dagster itself sets `owners`, a beta parameter, on a sensor whose job gets resources, and then
 # warns about it.
@@ -158,6 +166,32 @@ def quarantine_refused(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     for fault in tick.faults[:FAULTS_LOGGED]:
         context.log.warning(fault)
     return dg.SensorResult(skip_reason=dg.SkipReason(tick.summary), cursor=cursor.model_dump_json())
+
+
+@dg.sensor(
+    name="large_vector_items",
+    job=draw_vector_tiles,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Requests the runs that draw the vector tiles of low zooms of large items after "
+    "they are published.",
+)
+def large_vector_items(
+    context: dg.SensorEvaluationContext,
+) -> dg.SensorResult | dg.SkipReason:
+    if find_spec("pmtiles") is None:
+        return dg.SkipReason(
+            "No tiles are drawn ahead: pip install 'geo-platform[serving]' for what draws them."
+        )
+    before = (
+        PublicationsCursor.model_validate_json(context.cursor)
+        if context.cursor
+        else PublicationsCursor()
+    )
+    cursor, plan = plan_tiles_of_published(context.instance, open_catalog(load_settings()), before)
+    for fault in plan.faults[:FAULTS_LOGGED]:
+        context.log.warning(fault)
+    return dg.SensorResult(**plan.result, cursor=cursor.model_dump_json())
 
 
 def _sensor_after(status: dg.DagsterRunStatus) -> dg.RunStatusSensorDefinition:

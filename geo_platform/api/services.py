@@ -23,6 +23,8 @@ from geo_platform.api.metrics import Metrics
 from geo_platform.arrivals.watch import read_watches
 from geo_platform.errors import StoreUnavailable
 from geo_platform.ports import Catalog
+from geo_platform.serving.features.feature_reader import open_feature_reader
+from geo_platform.serving.features.kept_tiles import KeptTiles
 from geo_platform.serving.features.opened import FeatureReader
 from geo_platform.serving.public import PublicReading
 from geo_platform.serving.published import PublishedItems
@@ -147,24 +149,14 @@ class Services(HomeStores):
     @cached_property
     def features(self) -> FeatureReader:
         """What reads the rows of published vector items."""
-        settings = self.settings
-        if settings.profile is Profile.production:
-            from geo_platform.serving.features.tables import PostgisReader
-            from geo_platform.storage.postgres.connections import database_of
-
-            return PostgisReader(
-                database_of(settings),
-                connections=settings.features_connections,
-                seconds=settings.features_seconds,
-            )
-        from geo_platform.serving.features.files import GeoParquetReader
-
-        return GeoParquetReader(
-            self.objects,
-            (settings.store_dir, settings.scratch_dir),
-            memory_mb=settings.features_memory_mb,
-            seconds=settings.features_seconds,
+        return open_feature_reader(
+            self.settings, self.objects, seconds=self.settings.features_seconds
         )
+
+    @cached_property
+    def kept_tiles(self) -> KeptTiles:
+        """The tiles of low zooms that were drawn after their items were published."""
+        return KeptTiles(self.objects, self.settings.tile_max_bytes)
 
     @cached_property
     def stac(self) -> StacReader:

@@ -26,6 +26,7 @@ EXTRA_OF_MODULE = {
     "jwt": "serve",
     "limits": "serve",
     "numexpr": "serving",
+    "pmtiles": "serving",
     "opentelemetry.exporter": "telemetry",
     "opentelemetry.sdk": "telemetry",
     "prometheus_client": "serve",

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from geo_platform.contracts.message import Message, UtcTime
+from geo_platform.contracts.message import Message, ObjectReference, Part, UtcTime
 from geo_platform.contracts.stored import Content, upgrades
 
 
@@ -53,6 +53,23 @@ def _with_one_item(content: Content) -> Content:
 def _without_names_of_files(content: Content) -> Content:
     # Version 2 did not name the assets: no addresses of downloads are known for it.
     return content
+
+
+class KeptArchive(Part):
+    """The tiles of low zooms of a feature collection, in a PMTiles archive."""
+
+    feature_collection: str = Field(description="id of the feature collection")
+    stored: ObjectReference | None = Field(description="the archive; None if none is needed")
+    tiles: int
+
+
+class TilesKept(Message):
+    """The vector tiles of low zooms of an item are drawn and stored."""
+
+    collection: str
+    item_id: str
+    archives: tuple[KeptArchive, ...]
+    fingerprint: str = Field(description="of the item; empty if it is not published any more")
 
 
 class PublicCollections(Message):

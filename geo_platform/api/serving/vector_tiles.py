@@ -167,7 +167,12 @@ def vector_tile_routes(services: Services) -> APIRouter:
 
         def known(collection: FeatureCollection) -> Response | None:
             headers = freshness_of(request, collection, TILE_TYPE)
-            tile = cache.get(_name(request, collection))
+            name = _name(request, collection)
+            tile = cache.get(name)
+            if tile is None and not _tile_query(request):
+                tile = services.kept_tiles.tile(collection, address)
+                if tile is not None:
+                    cache.put(name, tile)
             return None if tile is None else _response(request, collection, tile, headers)
 
         return reading.read(request, collection_id, rights, answer, known)

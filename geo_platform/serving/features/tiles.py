@@ -50,7 +50,7 @@ MAX_ZOOM = 22
 DEEPEST_OFFERED = 16
 MARGIN = 64
 ACCOUNT_LAYER = "_account"
-_HALF_TURN_M = math.pi * 6_378_137.0
+HALF_TURN_M = math.pi * 6_378_137.0
 # A feature needs 40 bytes and more, so a tile has no room for more rows than this.
 _MOST_ROWS = 12_000
 # Tiles are read in chunks; a full tile ends after this many rows in succession without room.
@@ -72,17 +72,17 @@ class TileAddress:
 
     def mercator(self, margin: int = 0) -> tuple[float, float, float, float]:
         """Return (xmin, ymin, xmax, ymax) in EPSG:3857, with a margin in units of the tile."""
-        side = 2 * _HALF_TURN_M / 2**self.z
+        side = 2 * HALF_TURN_M / 2**self.z
         by = side * margin / EXTENT
-        xmin, ymax = -_HALF_TURN_M + self.x * side, _HALF_TURN_M - self.y * side
+        xmin, ymax = -HALF_TURN_M + self.x * side, HALF_TURN_M - self.y * side
         return xmin - by, ymax - side - by, xmin + side + by, ymax + by
 
     def lonlat(self, margin: int = 0) -> tuple[float, float, float, float]:
         """Return (west, south, east, north) in degrees, at most the whole map."""
         xmin, ymin, xmax, ymax = self.mercator(margin)
         return (
-            max(_degrees(xmin), -180.0), _latitude(max(ymin, -_HALF_TURN_M)),
-            min(_degrees(xmax), 180.0), _latitude(min(ymax, _HALF_TURN_M)),
+            max(_degrees(xmin), -180.0), _latitude(max(ymin, -HALF_TURN_M)),
+            min(_degrees(xmax), 180.0), _latitude(min(ymax, HALF_TURN_M)),
         )  # fmt: skip
 
 
@@ -410,7 +410,7 @@ def _account_layer(account: TileAccount) -> bytes:
 
 
 def _degrees(x: float) -> float:
-    return x / _HALF_TURN_M * 180.0
+    return x / HALF_TURN_M * 180.0
 
 
 def _latitude(y: float) -> float:
