@@ -2,7 +2,7 @@
 
 A chain is the stages of one job. The key of a partition is the object's name in its container.
 
-Called by `checks.py`, `orchestrator/run_requests.py` and `stage.py`.
+Used by `assets` and `orchestrator`.
 """
 
 import dagster as dg

@@ -1,7 +1,8 @@
 """The asset of the vector tiles of low zooms: a job of its own draws them after vector_item.
 
 A partition is an item, by its collection and id, so that neither publishing nor another run of the
-source waits for it. `schedules/sensors.py` requests the runs.
+source waits for it. `schedules/sensors.py` requests the runs. A module of its own, as each job has
+one for its assets.
 
 Called by `modules.py`.
 """
@@ -10,6 +11,7 @@ import dagster as dg
 
 from assets.partitions import VECTOR_ITEMS
 from assets.stage import OWNERS, STORE_RETRIES, result, stage
+from geo_platform.chains.vector import ITEM
 from geo_platform.contracts.publication import TilesKept
 from geo_platform.ports import Catalog, ObjectStore, Scratch
 from geo_platform.serving.features.opened import FeatureReader
@@ -19,7 +21,7 @@ from geo_platform.settings import load_settings
 @dg.asset(
     description="The vector tiles of low zooms of a large item, drawn once and kept in PMTiles "
     "archives. The partition is COLLECTION/ITEM.",
-    deps=[dg.AssetDep("vector_item", partition_mapping=dg.AllPartitionMapping())],
+    deps=[dg.AssetDep(ITEM.name, partition_mapping=dg.AllPartitionMapping())],
     partitions_def=VECTOR_ITEMS,
     group_name="vector",
     owners=OWNERS,

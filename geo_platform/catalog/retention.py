@@ -6,7 +6,7 @@ it. A folder is removed only if no published item and no kept version refers to 
 run that was killed or never published leaves such files too: they are removed when they are old
 enough.
 
-Used by `assets`, `cli/commands` and `doctor`.
+Used by `assets`, `cli/commands`, `doctor` and `serving/features`.
 """
 
 import re

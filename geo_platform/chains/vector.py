@@ -3,7 +3,7 @@
 The functions import the core modules when they are called: pyogrio loads geopandas and pandas,
 which takes a third of a second, and the run of a raster imports this module too.
 
-Used by `api/jobs`, `assets`, `chains` and `cli/commands`.
+Used throughout the application.
 """
 
 from collections import Counter

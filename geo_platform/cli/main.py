@@ -35,6 +35,7 @@ COMMANDS = {
     "versions": "Show the versions of an item that can be restored.",
     "unpublish": "Withdraw an item and the table that it names.",
     "rollback": "Publish an earlier version of an item again, with its table.",
+    "tiles": "Draw the vector tiles of low zooms of a large item, and keep them.",
     "cleanup": "Remove versions that were replaced or unpublished and kept long enough.",
     "quarantine": "List arrived files that were refused, show why, release them.",
     "doctor": "Compare all stores, report inconsistencies, repair what is safe.",
@@ -92,6 +93,10 @@ def _import_command(name: str) -> click.Command:
             from geo_platform.cli.commands.undo import rollback
 
             return rollback
+        case "tiles":
+            from geo_platform.cli.commands.tiles import tiles
+
+            return tiles
         case "cleanup":
             from geo_platform.cli.commands.undo import cleanup
 

@@ -28,6 +28,7 @@ from tests.support.ui import graphql
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WELLS = "name,lat,lon\na,47.0,8.0\nb,47.1,8.1\nc,,\n"
+LARGE = "n,lat,lon\n" + "".join(f"{n},{47 + n % 97 / 1e3},{8 + n / 1e5}\n" for n in range(10_000))
 DATA = {
     "dataset_id": "swiss",
     "resource_id": "wells",
@@ -90,6 +91,7 @@ def worked(
             "garbage.tif": b"II*\0 none",
             "town.gpkg": _town(tmp_path_factory.mktemp("town") / "town.gpkg"),
             "drawn.geojson": DRAWN.encode(),
+            "large.csv": LARGE.encode(),
         }.items():
             stack.put(key, content)
         client = stack.legacy()
@@ -119,6 +121,9 @@ def worked(
             "garbage": client.submit("process_raster", blob_name="garbage.tif"),
             "layers": client.submit("ingest_vector", blob_name="town.gpkg", layer_name="*"),
             "drawn": client.submit("ingest_vector", blob_name="drawn.geojson"),
+            "large": client.submit(
+                "ingest_vector", blob_name="large.csv", lat_name="lat", lon_name="lon"
+            ),
         }
         options = {"lat_name": "lat", "lon_name": "lon"}
         asked = client.submit_data(
@@ -166,6 +171,22 @@ def test_rows_without_geometry_are_counted_and_the_job_is_completed_with_errors(
     vector = worked.ended["vector"]
     assert vector["status"] == "completed_with_errors"
     assert vector["resultData"]["rows"] == {"read": 3, "inserted": 2, "rejected": 1, "repaired": 0}
+
+
+def test_a_run_of_its_own_draws_the_tiles_of_a_large_item(worked: Worked) -> None:
+    large = worked.ended["large"]
+    assert (large["status"], large["stage"], large["totalStages"]) == ("completed", 4, 4)
+    stack = worked.stack
+    (run,) = stack.wait(
+        lambda: [
+            run
+            for run in stack.runs(**{"dagster/partition": "vectors/large"})
+            if run.status == "SUCCESS"
+        ]
+    )
+    assert run.tags[CORRELATION_TAG] == "req-2026-0017"
+    assert JOB_TAG not in run.tags
+    assert run.run_id != large["runId"]
 
 
 def test_all_layers_are_one_job_with_an_item_each(worked: Worked) -> None:

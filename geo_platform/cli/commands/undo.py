@@ -4,7 +4,7 @@ They withdraw an item, restore an earlier version, list the versions, and remove
 Dagster jobs do the work, each in a run of its own; this module finds the item and prints the
 result. `catalog/retention.py` decides which versions have expired.
 
-Called by `cli/main.py`.
+Called by `cli/main.py` and `tiles.py`.
 """
 
 import json
@@ -48,7 +48,7 @@ def unpublish(application: Application, item: str, run: str | None, as_json: boo
 
     ITEM is the id of the item, or collection/id if several collections have that id.
     """
-    collection, item_id = _find(application, item, also_kept=False)
+    collection, item_id = find_item(application, item, also_kept=False)
     report = _run(
         application,
         "unpublish_item",
@@ -56,7 +56,7 @@ def unpublish(application: Application, item: str, run: str | None, as_json: boo
         {"collection": collection, "item_id": item_id, "run": run},
     )
     result = report.result or {}
-    _print_result_and_exit(
+    print_result_and_exit(
         report,
         {
             "outcome": "unpublished",
@@ -87,7 +87,7 @@ def rollback(application: Application, item: str, to_run: str | None, as_json: b
     A withdrawn item is restored to its last version. The version that is replaced is kept and can
     be restored in turn.
     """
-    collection, item_id = _find(application, item, also_kept=True)
+    collection, item_id = find_item(application, item, also_kept=True)
     report = _run(
         application,
         "rollback_item",
@@ -95,7 +95,7 @@ def rollback(application: Application, item: str, to_run: str | None, as_json: b
         {"collection": collection, "item_id": item_id, "to_run": to_run},
     )
     result = report.result or {}
-    _print_result_and_exit(
+    print_result_and_exit(
         report,
         {
             "outcome": "restored",
@@ -117,7 +117,7 @@ def versions(application: Application, item: str, as_json: bool) -> None:
     """Show the published version of an item and the earlier versions that can be restored, newest
     first.
     """
-    collection, item_id = _find(application, item, also_kept=True)
+    collection, item_id = find_item(application, item, also_kept=True)
     present = application.catalog.item(collection, item_id)
     rows = version_rows(present, application.catalog.versions(collection, item_id))
     if not rows:
@@ -143,7 +143,7 @@ def versions(application: Application, item: str, as_json: bool) -> None:
     Console(width=None if sys.stdout.isatty() else _UNWRAPPED_WIDTH).print(table)
 
 
-def _find(application: Application, name: str, *, also_kept: bool) -> tuple[str, str]:
+def find_item(application: Application, name: str, *, also_kept: bool) -> tuple[str, str]:
     """Return (collection, item id) of the item that `name` names. `also_kept`: also withdrawn ones.
 
     Raises SourceNotFound: no collection has the id; click.UsageError: several collections have it.
@@ -183,7 +183,7 @@ def _run(application: Application, job: str, op: str, options: Mapping[str, Any]
         )
 
 
-def _print_result_and_exit(
+def print_result_and_exit(
     report: RunReport, document: Mapping[str, Any], message: str, *, as_json: bool
 ) -> None:
     """Print the message, or the error of the run, and exit with the matching code."""

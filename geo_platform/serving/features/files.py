@@ -3,7 +3,7 @@
 The key of a row is its number in the file, from 1. A file is never changed, so the number means
 the same row in every read of a version.
 
-Called by `api/services.py`.
+Called by `feature_reader.py`.
 """
 
 import os

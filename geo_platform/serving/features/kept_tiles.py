@@ -10,7 +10,7 @@ rollback.
 
 Source: PMTiles Version 3 Specification, https://github.com/protomaps/PMTiles
 
-Called by `api/serving/vector_tiles.py`, `assets/vector_tiles.py` and `orchestrator/large_items.py`.
+Called by `api/services.py`, `assets/vector_tiles.py` and `orchestrator/large_items.py`.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -47,6 +47,7 @@ from geo_platform.serving.features.fragments import select
 from geo_platform.serving.features.opened import FeatureReader, OpenFeatures
 from geo_platform.serving.features.positions import to_mercator
 from geo_platform.serving.features.query import read_parameters
+from geo_platform.serving.features.tile_documents import vector_layers
 from geo_platform.serving.features.tiles import (
     HALF_TURN_M,
     TileAccount,
@@ -167,11 +168,16 @@ def keep_tiles(
         )
     with reader.open(collection) as opened:
         planned = plan_tiles(tile_counts(collection, opened))
+        columns = opened.layout.columns
     if not planned:
         return KeptArchive(feature_collection=collection.id, stored=None, tiles=0)
     notify(f"drawing {len(planned):,} tiles of zooms 0 to {planned[-1].z}")
     path = scratch / "tiles.pmtiles"
-    _write(path, _drawn(collection, reader, planned, max_bytes, notify))
+    metadata = {
+        "name": collection.title,
+        "vector_layers": vector_layers(collection, columns, deepest=planned[-1].z),
+    }
+    _write(path, _drawn(collection, reader, planned, max_bytes, notify), metadata)
     stored = objects.put_file(*place, path, metadata={"tiles": str(len(planned))}, move=True)
     return KeptArchive(
         feature_collection=collection.id, stored=stored.reference, tiles=len(planned)
@@ -240,7 +246,9 @@ def _drawn(
             notify(f"{number:,} of {len(planned):,} tiles drawn, zoom {address.z}")
 
 
-def _write(path: Path, tiles: Iterator[tuple[TileAddress, VectorTile]]) -> None:
+def _write(
+    path: Path, tiles: Iterator[tuple[TileAddress, VectorTile]], metadata: dict[str, Any]
+) -> None:
     from pmtiles.tile import Compression, TileType, zxy_to_tileid
     from pmtiles.writer import write
 
@@ -256,7 +264,7 @@ def _write(path: Path, tiles: Iterator[tuple[TileAddress, VectorTile]]) -> None:
             "max_lon_e7": 1_800_000_000, "max_lat_e7": 850_511_287,
             "center_zoom": 0, "center_lon_e7": 0, "center_lat_e7": 0,
         }  # fmt: skip
-        writer.finalize(header, {_ACCOUNTS: accounts})
+        writer.finalize(header, {**metadata, _ACCOUNTS: accounts})
 
 
 def _name(address: TileAddress) -> str:

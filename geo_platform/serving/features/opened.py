@@ -13,7 +13,7 @@ Python value, so that all formats of a response are made of the same values:
 | timestamp, instant | int: microseconds since 1970-01-01, in UTC     |
 | binary             | bytes                                          |
 
-Used by `api/serving`, `api` and `serving/features`.
+Used throughout the application.
 """
 
 from collections.abc import Iterator, Sequence

@@ -3,7 +3,7 @@
 The table is locked against being renamed while it is read, and its comment names its version, so
 that a response never mixes two versions.
 
-Called by `api/services.py`.
+Called by `feature_reader.py`.
 """
 
 import json

@@ -3,7 +3,7 @@
 Sources: OGC 20-057, https://github.com/mapbox/tilejson-spec (3.0.0),
 https://maplibre.org/maplibre-style-spec.
 
-Called by `api/serving/vector_tiles.py`.
+Called by `api/serving/vector_tiles.py` and `kept_tiles.py`.
 """
 
 from collections.abc import Sequence
@@ -79,6 +79,40 @@ def _tileset(collection: FeatureCollection) -> dict[str, Any]:
     }
 
 
+def vector_layers(
+    collection: FeatureCollection,
+    columns: Sequence[FeatureColumn],
+    *,
+    deepest: int = DEEPEST_OFFERED,
+) -> list[dict[str, Any]]:
+    """Return the layers of the tiles with the types of their fields, as TileJSON describes them."""
+    zooms = {"minzoom": 0, "maxzoom": deepest}
+    fields = {
+        column.name: "Boolean"
+        if column.kind is ColumnKind.boolean
+        else "Number"
+        if column.kind in _NUMBERS
+        else "String"
+        for column in columns
+        if column.kind is not ColumnKind.binary
+    }
+    return [
+        {"id": collection.id, "fields": fields, **zooms},
+        {
+            "id": MERGED_LAYER,
+            "description": "Cells of rows smaller than a pixel, in tiles of many rows.",
+            "fields": {ROWS_OF_CELL: "Number"},
+            **zooms,
+        },
+        {
+            "id": ACCOUNT_LAYER,
+            "description": "What became of the rows in the window of the tile.",
+            "fields": dict.fromkeys(("rows", "drawn", "merged", "dropped"), "Number"),
+            **zooms,
+        },
+    ]
+
+
 def tilejson(
     collection: FeatureCollection,
     columns: Sequence[FeatureColumn],
@@ -89,16 +123,6 @@ def tilejson(
     west, south, east, north = collection.lonlat_bounds
     if west > east:
         west, east = -180.0, 180.0
-    fields = {
-        column.name: "Boolean"
-        if column.kind is ColumnKind.boolean
-        else "Number"
-        if column.kind in _NUMBERS
-        else "String"
-        for column in columns
-        if column.kind is not ColumnKind.binary
-    }
-    account = dict.fromkeys(("rows", "drawn", "merged", "dropped"), "Number")
     return {
         "tilejson": "3.0.0",
         "name": collection.title,
@@ -109,23 +133,7 @@ def tilejson(
         "maxzoom": DEEPEST_OFFERED,
         "bounds": [west, south, east, north],
         "center": [(west + east) / 2, (south + north) / 2, 0],
-        "vector_layers": [
-            {"id": collection.id, "fields": fields, "minzoom": 0, "maxzoom": DEEPEST_OFFERED},
-            {
-                "id": MERGED_LAYER,
-                "description": "Cells of rows smaller than a pixel, in tiles of many rows.",
-                "fields": {ROWS_OF_CELL: "Number"},
-                "minzoom": 0,
-                "maxzoom": DEEPEST_OFFERED,
-            },
-            {
-                "id": ACCOUNT_LAYER,
-                "description": "What became of the rows in the window of the tile.",
-                "fields": account,
-                "minzoom": 0,
-                "maxzoom": DEEPEST_OFFERED,
-            },
-        ],
+        "vector_layers": vector_layers(collection, columns),
     }
 
 

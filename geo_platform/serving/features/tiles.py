@@ -7,7 +7,7 @@ drawn first. Rows smaller than a pixel are merged where the window has more rows
 
 Source of the grid: OGC 17-083r4, Two Dimensional Tile Matrix Set, WebMercatorQuad.
 
-Called by `api/serving/vector_tiles.py` and `tile_documents.py`.
+Called by `api/serving/vector_tiles.py`, `kept_tiles.py` and `tile_documents.py`.
 """
 
 import math
