@@ -1,8 +1,9 @@
-"""Read what is served with OWSLib and with GDAL's STACIT driver, on both profiles.
+"""Read what is served with OWSLib, GDAL's STACIT driver and stac-api-validator.
 
 Values are compared with the stored files and tables, read by rasterio, pyarrow and psycopg.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,8 +26,10 @@ from owslib.wmts import WebMapTileService
 from rasterio.io import MemoryFile
 
 from geo_platform.settings import Profile
+from tests.support.command import ROOT
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 from tests.support.production import ProfileUnderTest
+from tests.support.publications import COLLECTION, item
 from tests.support.reading import ReadingApi, reading_api
 
 pytestmark = [
@@ -271,6 +274,44 @@ class TestGdalReadsSearches:
             assert mosaic.transform[:6] == (10, 0, 500_000, 0, -10, 5_200_000)
             expected = np.hstack([clients.source("west"), clients.source("east")])
             assert np.array_equal(mosaic.read(1), expected)
+
+
+@pytest.mark.slow
+class TestStacApiValidator:
+    """Anybody may read the collections: the validator asks for /openapi.json without a key."""
+
+    def test_it_finds_no_error_in_what_is_conformed_to(self, clients: Clients) -> None:
+        # Properties of the validator's filters; unknown ones are refused.
+        known = {"mission": "sentinel-2", "eo:cloud_cover": 20}
+        scene = item("scene", bbox=(15, 46.9, 15.1, 47), **known)
+        clients.api.services.catalog.publish(COLLECTION, scene, replaces=None)
+        for collection in ("rasters", "vectors"):
+            clients.api.services.public.publish(collection)
+        corners = [[14, 46], [16, 46], [16, 48], [14, 48], [14, 46]]
+        arguments = {
+            "root-url": f"{clients.api.address}/stac",
+            "collection": "rasters",
+            "geometry": json.dumps({"type": "Polygon", "coordinates": [corners]}),
+            "fields-nested-property": "properties.geo_platform:source",
+        }
+        # Not the extension `query`: the validator sends numbers as text, and expects that they are
+        # compared as numbers.
+        classes = ["core", "collections", "features", "item-search", "filter"]
+        classes += ["item-search#sort", "item-search#fields"]
+        program = ROOT / "tests/support/stac_api_checks.py"
+        done = subprocess.run(
+            [
+                *(sys.executable, program, "--validate-pagination"),
+                *(part for name, value in arguments.items() for part in (f"--{name}", value)),
+                *(part for name in classes for part in ("--conformance", name)),
+            ],
+            env={"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert "Errors: none" in done.stdout, done.stdout
+        assert done.returncode == 0
 
 
 def _picture(content: bytes) -> NDArray[Any]:
