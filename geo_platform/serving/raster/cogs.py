@@ -56,7 +56,7 @@ class OpenCog:
     """An open COG and the overviews of it that were read. For one thread at a time."""
 
     def __init__(self, source: GdalSource) -> None:
-        self._source = source
+        self.source = source
         self._overviews: dict[int, DatasetReader] = {}
         self.full = self._opened()
 
@@ -67,11 +67,7 @@ class OpenCog:
 
     @property
     def is_usable(self) -> bool:
-        return time.monotonic() < self._source.usable_until
-
-    @property
-    def options(self) -> Mapping[str, str]:
-        return self._source.options
+        return time.monotonic() < self.source.usable_until
 
     def at(self, factor: int) -> DatasetReader:
         """Return the overview with this factor, of those that the COG has; 0 for the COG itself."""
@@ -87,7 +83,7 @@ class OpenCog:
             dataset.close()
 
     def _opened(self, **options: Any) -> DatasetReader:
-        return rasterio.open(self._source.path, driver="GTiff", sharing=False, **options)
+        return rasterio.open(self.source.path, driver="GTiff", sharing=False, **options)
 
 
 class CogReader:
@@ -120,18 +116,16 @@ class CogReader:
                 else "It is not a raster. GET /stac shows its assets.",
             )
         version = (f"{item.collection}/{item.item_id}/{item.version}", asset_name)
-        with _gdal_errors(item, asset_name), rasterio.Env(**_settings()):
+        with _gdal_errors(item, asset_name):
             cog = self._idle_cog(version)
-            if cog is None:
-                source = self._source(item, item.asset(asset_name))
-                with rasterio.Env(**source.options):
-                    cog = OpenCog(source)
-            try:
-                with rasterio.Env(**cog.options):
+            source = cog.source if cog else self._source(item, item.asset(asset_name))
+            with rasterio.Env(**_settings(), **source.options):
+                cog = cog or OpenCog(source)
+                try:
                     yield cog
-            except BaseException:
-                cog.close()
-                raise
+                except BaseException:
+                    cog.close()
+                    raise
             self._keep(version, cog)
 
     def close(self) -> None:

@@ -89,7 +89,9 @@ class Painter:
 
     def drawings(self, item: PublishedItem, asset: str, cog: DatasetReader) -> dict[str, Drawing]:
         """Return the drawings of a raster by name; `default` is one of them."""
-        found = drawings_in(item.document)
+        found = self._once(
+            (item.collection, item.item_id, item.version), lambda: drawings_in(item.document)
+        )
         if found is not None:
             return found
         raster_type = _type_of(item, cog)

@@ -21,6 +21,7 @@ from rasterio.warp import reproject
 
 from geo_platform.raster.validity import NodataValue, Validity, equals_value
 from geo_platform.serving.raster.cogs import OpenCog
+from geo_platform.serving.raster.valid_windows import read_valid_window
 from geo_platform.serving.raster.windows import (
     MERCATOR,
     MERCATOR_HALF_M,
@@ -56,7 +57,7 @@ def read_window(
         factor = _overview_factor(cog.full, world)
         if factor is None:
             continue
-        part = _warped(cog.at(factor), cog.validity, world, list(bands), resampling)
+        part = _read(cog.at(factor), cog.validity, world, list(bands), resampling)
         if is_empty:
             found, is_empty = part, False
         else:
@@ -77,6 +78,24 @@ def _worlds(cog: DatasetReader, window: PixelWindow) -> list[PixelWindow]:
     west, east = min(x for x, _ in corners), max(x for x, _ in corners)
     turns = [turn for turn in (1, -1) if max(east * turn, west * turn) > half * (1 + 1e-9)]
     return [window, *(window.turned(turn) for turn in turns)]
+
+
+def _read(
+    cog: DatasetReader,
+    rule: Validity,
+    window: PixelWindow,
+    bands: list[int],
+    resampling: Resampling,
+) -> WindowPixels:
+    values = read_valid_window(cog, rule, window, bands, resampling)
+    if values is None:
+        found = _warped(cog, rule, window, bands, resampling)
+    else:
+        found = WindowPixels(values, np.ones(values.shape, dtype=np.bool_))
+    for index, band in enumerate(bands):
+        if band in rule.transparent:
+            found.valid[index] &= ~np.isin(found.values[index], rule.transparent[band])
+    return found
 
 
 def _warped(
@@ -120,9 +139,6 @@ def _warped(
         valid = np.repeat(target[alpha - 1 :] > 0, len(bands), axis=0)
     if values.dtype.kind == "f":
         valid &= ~np.isnan(values)
-    for index, band in enumerate(bands):
-        if band in rule.transparent:
-            valid[index] &= ~np.isin(values[index], rule.transparent[band])
     return WindowPixels(values, valid)
 
 

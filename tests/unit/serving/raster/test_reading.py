@@ -11,12 +11,13 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.warp import transform
+from rasterio.warp import reproject, transform
 
 from geo_platform.raster.validity import validity_of
 from geo_platform.serving.raster.cogs import OpenCog
 from geo_platform.serving.raster.grids import mercator_window
 from geo_platform.serving.raster.reading import read_window
+from geo_platform.serving.raster.valid_windows import read_valid_window
 from geo_platform.serving.raster.windows import PixelWindow, moved_points
 from geo_platform.storage.gdal_sources import GdalSource
 
@@ -203,3 +204,92 @@ def test_points_without_an_image_are_infinite_and_the_others_right() -> None:
     expected = transform(CRS.from_epsg(4326), UTM, [15.0, 15.0], [47.0, 0.0])
     assert np.allclose([xs[[0, 2]], ys[[0, 2]]], expected, atol=1e-6)
     assert np.isinf(xs[1])
+
+
+def shifted(scale: float, size: int = 90) -> PixelWindow:
+    """A window of size x size inside the raster whose pixels are so much larger, and lie between.
+
+    It begins at row 20.3, column 30.6.
+    """
+    return PixelWindow(UTM, GRID @ Affine.translation(30.6, 20.3) @ Affine.scale(scale), size, size)
+
+
+def mercator(size: int = 90) -> PixelWindow:
+    """A window of size x size in EPSG:3857 inside the raster, in the same resolution, about."""
+    east, north = moved_points(UTM, CRS.from_epsg(3857), [500_000 + 600], [5_200_000 - 500])
+    step = Affine.translation(east[0], north[0]) @ Affine.scale(15, -15)
+    return PixelWindow(CRS.from_epsg(3857), step, size, size)
+
+
+WINDOWS = {
+    "finer": shifted(0.3),
+    "same": shifted(1),
+    "coarser": shifted(1.9),
+    "mercator": mercator(),
+}
+
+
+@pytest.mark.parametrize("resampling", [Resampling.bilinear, Resampling.cubic])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
+@pytest.mark.parametrize("name", list(WINDOWS))
+def test_a_window_without_invalid_pixels_is_what_the_warper_makes(
+    tmp_path: Path, name: str, dtype: str, resampling: Resampling
+) -> None:
+    window = WINDOWS[name]
+    cog = write(tmp_path / "a.tif", some_pixels(3, dtype), nodata=0)
+    expected = np.zeros((2, window.rows, window.cols), dtype=dtype)
+    reproject(
+        rasterio.band(cog.full, [3, 1]),
+        expected,
+        src_nodata=0,
+        dst_transform=window.transform,
+        dst_crs=window.crs,
+        resampling=resampling,
+    )
+    assert (expected != 0).all()
+    assert read_valid_window(cog.full, cog.validity, window, [3, 1], resampling) is not None
+    found = read_window(cog, window, [3, 1], resampling)
+    assert found.valid.all()
+    assert found.values.dtype == dtype
+    difference = np.abs(found.values.astype(float) - expected)
+    # GDAL's warper interpolates places between the rows and columns that it computes.
+    assert difference.max() <= (1 if dtype != "float32" else 0.05)
+    # Halves are rounded up or down.
+    assert difference.mean() < 0.02
+    cog.close()
+
+
+@pytest.mark.parametrize("kind", ["nodata", "mask", "alpha", "nan"])
+def test_a_window_beside_an_invalid_pixel_is_left_to_the_warper(tmp_path: Path, kind: str) -> None:
+    pixels = some_pixels(4 if kind == "alpha" else 1, "float32" if kind == "nan" else "uint8")
+    hole = np.zeros((ROWS, COLS), dtype=bool)
+    # In the last row and column that the window touches.
+    hole[20 + 90 - 1, 30 + 90 - 1] = True
+    more: dict[str, Any] = {}
+    if kind == "nodata":
+        pixels[0, hole], more["nodata"] = 0, 0
+    elif kind == "mask":
+        more["mask"] = ~hole
+    elif kind == "alpha":
+        # Partly transparent: it weighs less.
+        pixels[3] = np.where(hole, 100, 255)
+        red = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+        more |= {"photometric": "RGB", "colors": [*red, ColorInterp.alpha]}
+    elif kind == "nan":
+        pixels[0, hole] = np.nan
+    cog = write(tmp_path / "a.tif", pixels, **more)
+    args = (cog.full, cog.validity, shifted(1), [1], Resampling.bilinear)
+    assert read_valid_window(*args) is None
+    away = (cog.full, cog.validity, shifted(1, 80), [1], Resampling.bilinear)
+    assert read_valid_window(*away) is not None
+    cog.close()
+
+
+def test_a_window_at_the_edge_of_the_raster_is_left_to_the_warper(tmp_path: Path) -> None:
+    cog = write(tmp_path / "a.tif", some_pixels(1, "uint8"))
+    for window in (own_window(ROWS, COLS), shifted(1, 280), shifted(100)):
+        args = (cog.full, cog.validity, window, [1], Resampling.bilinear)
+        assert read_valid_window(*args) is None
+    found = read_window(cog, own_window(ROWS, COLS), [1], Resampling.bilinear)
+    assert found.valid.sum() == ROWS * COLS
+    cog.close()
