@@ -18,6 +18,9 @@ from benchmarks.listing import listing
 from benchmarks.measure import Measured, in_turn, median_ratio, run, spread, tool
 from benchmarks.partitions import partitions
 from benchmarks.postgis import postgis
+from benchmarks.serving.first_answer import first_answer
+from benchmarks.serving.raster_tiles import serving_raster
+from benchmarks.serving.server import serving_start
 from benchmarks.submissions import submissions
 from benchmarks.telemetry import telemetry
 
@@ -180,9 +183,12 @@ def main() -> None:
         "arrivals": arrivals,
         "files": files,
         "arriving_files": arriving_files,
+        "first_answer": first_answer,
         "first_stage": first_stage,
         "listing": listing,
         "partitions": partitions,
+        "serving_raster": partial(serving_raster, ROUNDS),
+        "serving_start": partial(serving_start, ROUNDS),
         "submissions": submissions,
         "telemetry": telemetry,
     }

@@ -1,0 +1,1 @@
+"""Measure what `geo-platform serve` gives readers: tiles, rows, search, start-up."""
