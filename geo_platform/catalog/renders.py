@@ -31,6 +31,14 @@ _TITLES = {
     DrawingStyle.classes: "Classes",
 }
 _BY_CLASS = (DrawingStyle.palette, DrawingStyle.classes)
+# For other clients, by the names of matplotlib in lower case, as rio-tiler has them: the colour map
+# that is nearest to the colours of the style. The platform itself draws by the style.
+_COLOR_MAPS = {
+    DrawingStyle.ramp: "viridis",
+    DrawingStyle.relief: "terrain",
+    DrawingStyle.tint: "terrain",
+    DrawingStyle.hillshade: "gray",
+}
 
 
 def drawings_of(drawing: Drawing) -> dict[str, Drawing]:
@@ -46,7 +54,7 @@ def renders(drawing: Drawing, *, asset: str) -> dict[str, dict[str, Any]]:
     """Return the property `renders` of an item whose asset is drawn so.
 
     Clients that do not know the style draw the bands by `rescale` and the colour map, if there is
-    one: a hillshade as the heights in gray.
+    one: a hillshade as the heights in gray, elevation without a shade.
     """
     return {name: _render(each, asset) for name, each in drawings_of(drawing).items()}
 
@@ -88,8 +96,8 @@ def _render(drawing: Drawing, asset: str) -> dict[str, Any]:
     }
     if drawing.ranges:
         render["rescale"] = [list(limits) for limits in drawing.ranges]
-    if style is DrawingStyle.ramp:
-        render["colormap_name"] = "viridis"
+    if style in _COLOR_MAPS:
+        render["colormap_name"] = _COLOR_MAPS[style]
     if drawing.colors:
         render["colormap"] = {str(each.value): [*each.color, 255] for each in drawing.colors}
     if drawing.typical_slope is not None:
@@ -105,15 +113,17 @@ def drawings_in(item: Mapping[str, Any]) -> dict[str, Drawing] | None:
 
 
 def _drawing(render: Mapping[str, Any]) -> Drawing:
+    style = DrawingStyle(render[_STYLE])
+    color_map = render.get("colormap", {}) if style in _BY_CLASS else {}
     colors = tuple(
         ClassColor(
             value=float(value) if "." in value or "e" in value else int(value),
             color=(color[0], color[1], color[2]),
         )
-        for value, color in render.get("colormap", {}).items()
+        for value, color in color_map.items()
     )
     return Drawing(
-        style=DrawingStyle(render[_STYLE]),
+        style=style,
         bands=tuple(int(band) for band in render["bidx"]),
         ranges=tuple((float(low), float(high)) for low, high in render.get("rescale", ())),
         typical_slope=render.get(_TYPICAL_SLOPE),

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
+from rio_tiler.colormap import cmap
+from rio_tiler.io import Reader
 
 from geo_platform.api.app import create_app
 from geo_platform.api.auth.keys import KeyFile
@@ -381,6 +383,30 @@ class TestClients:
             capture_output=True,
         )
         assert 'ID["EPSG",3857]' in json.loads(described.stdout)["coordinateSystem"]["wkt"]
+
+    @pytest.mark.parametrize("name", ["default", "elevation", "hillshade"])
+    def test_rio_tiler_draws_elevation_by_what_the_item_says(
+        self, readers: Readers, name: str
+    ) -> None:
+        render = readers.document("dem")["properties"]["renders"][name]
+        content = readers.stored("dem", render["assets"][0])
+        with MemoryFile(content) as memory, memory.open() as cog, Reader("", dataset=cog) as reader:
+            picture = reader.preview(indexes=render["bidx"], max_size=None)
+            heights = cog.read(1, masked=True)
+        picture.rescale(render["rescale"])
+        content = picture.render(img_format="PNG", colormap=cmap.get(render["colormap_name"]))
+        *colors, alpha = decoded(content).astype(int)
+        assert np.array_equal(alpha == 0, heights.mask)
+        low, high = render["rescale"][0]
+        lowest, highest = ~heights.mask & (heights <= low), ~heights.mask & (heights >= high)
+        assert np.unique(np.stack(colors)[:, highest], axis=1).tolist() == [[255]] * 3
+        if name == "hillshade":
+            assert np.array_equal(colors[0], colors[2])
+            assert (colors[0][lowest] == 0).all()
+        else:
+            # The first colour of matplotlib's terrain.
+            first = np.unique(np.stack(colors)[:, lowest], axis=1).tolist()
+            assert first == [[51], [51], [153]]
 
     def test_tilejson_leads_to_tiles_of_the_version(self, readers: Readers) -> None:
         document = readers.ask("dem", "/tilejson.json", params={"render": "hillshade"}).json()

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from geo_platform.catalog.renders import drawings_in, drawings_of, renders
 from geo_platform.contracts.raster import ClassColor, Drawing, DrawingStyle
+from geo_platform.raster.picture import RasterView, pictures
 
 CLASSES = (
     ClassColor(value=2, color=(200, 30, 40)),
@@ -52,4 +54,28 @@ def test_clients_that_do_not_know_the_style_find_what_they_need() -> None:
     render = renders(DRAWINGS["classes"], asset="data")["default"]
     assert render["colormap"] == {"2": [200, 30, 40, 255], "10": [10, 160, 70, 255]}
     assert render["resampling"] == "nearest"
-    assert set(renders(DRAWINGS["relief"], asset="data")) == {"default", "elevation", "hillshade"}
+    elevation = renders(DRAWINGS["relief"], asset="data")
+    assert {name: each["colormap_name"] for name, each in elevation.items()} == {
+        "default": "terrain",
+        "elevation": "terrain",
+        "hillshade": "gray",
+    }
+    assert all(each["rescale"] == [[-10.0, 3000.5]] for each in elevation.values())
+
+
+@pytest.mark.parametrize("name", ["default", "elevation", "hillshade"])
+def test_a_colour_map_for_other_clients_changes_no_picture(name: str) -> None:
+    rows, cols = np.mgrid[0:40, 0:60]
+    heights = (1500 + 1400 * np.sin(rows / 9) * np.cos(cols / 7)).astype(np.float32)
+    view = RasterView(heights[None], np.ones(heights.shape, dtype=bool), (10.0, 10.0))
+    drawing = drawings_of(DRAWINGS["relief"])[name]
+    written = json.loads(json.dumps(renders(DRAWINGS["relief"], asset="data")))
+    changed = {
+        other: render | {"colormap_name": "magma", "colormap": {"0": [255, 0, 0, 255]}}
+        for other, render in written.items()
+    }
+    for found in (written, changed):
+        read = drawings_in({"properties": {"renders": found}})
+        assert read is not None
+        assert read[name] == drawing
+        assert pictures(view, read[name]) == pictures(view, drawing)
