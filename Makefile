@@ -18,7 +18,7 @@ ON = $(if $(filter embedded production,$(PROFILE)),$(ON_$(PROFILE)),$(error PROF
 ON_TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev services services-stop test lint types imports check bench slow rights corpus clean
+.PHONY: help demo dev services services-stop test lint types imports check bench slow rights corpus web clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ slow: $(STAMP)  ## run the slow tests: stores that fail and recover, a whole dep
 
 rights: $(STAMP)  ## send 100,000 generated requests to two deployments: none may tell of what the caller may not read
 	@GEO_PLATFORM_TESTS_RIGHTS_REQUESTS=100000 $(BIN)/python -m pytest tests/e2e/test_serving_rights.py $(PYTEST_ARGS)
+
+web:  ## build the map page from geo_platform/web/page into geo_platform/web/bundle; needs Node 20
+	@cd geo_platform/web/page && npm ci --silent --no-audit --no-fund && npm run --silent build
 
 corpus: $(STAMP)  ## ingest the sample data of published packages; compare with tests/corpus_outcomes.tsv (ACCEPT=1 rewrites it)
 	@$(BIN)/python -m tests.support.corpus $(if $(ACCEPT),--accept)

@@ -53,7 +53,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Return the path of a real browser. Without one, skip loudly, or fail in CI."""
     found = (

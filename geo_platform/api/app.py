@@ -12,6 +12,7 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from geo_platform import __version__
+from geo_platform.api import map_page
 from geo_platform.api.auth import login
 from geo_platform.api.auth.guard import guard
 from geo_platform.api.dagster.proxy import PREFIX, DagsterProxy
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(router)
     app.include_router(login.router)
+    app.include_router(map_page.router)
     app.mount(PREFIX, dagster)
     describe(app)
     app.add_middleware(HeadRequests)

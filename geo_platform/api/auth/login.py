@@ -5,8 +5,9 @@ so that no other site can sign somebody in under another name.
 
 The cookie is encrypted and valid on this host for GEO_PLATFORM_API_SESSION_HOURS. It holds the
 credential itself, so that revoking the key, or the token's expiry, ends the session. It works for
-Dagster's pages only, never for `/api`. `SameSite=Strict` keeps it out of other sites' requests; a
-request that can change something must also name this host as its origin.
+Dagster's pages and the map, and for reading what is published, never for `/api`. `SameSite=Strict`
+keeps it out of other sites' requests; a request that can change something must also name this host
+as its origin.
 
 `authentication.py` checks the credential, `problems.py` makes problem documents.
 
@@ -45,7 +46,9 @@ COOKIE = "__Host-geo_platform"
 # Browsers keep at most 4096 characters of name and value.
 COOKIE_MAX_CHARACTERS = 4000
 
-BROWSER_PATHS = ("/dagster",)
+BROWSER_PATHS = ("/dagster", "/map")
+# The map page reads these with the cookie.
+READ_BY_PAGES = ("/stac", "/raster", "/features")
 _READING_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -69,9 +72,12 @@ class Sessions:
         return value
 
     def applies(self, scope: Scope, headers: Headers) -> bool:
-        """Return whether this is a browser page whose only credential is the cookie."""
+        """Return whether a browser page sent this, with the cookie as its only credential."""
         has_other = "authorization" in headers or "x-api-key" in headers
-        return is_browser_path(scope["path"]) and not has_other and COOKIE in _cookies(headers)
+        is_page_s = is_browser_path(scope["path"]) or (
+            _is_below(scope["path"], READ_BY_PAGES) and not can_change(scope)
+        )
+        return is_page_s and not has_other and COOKIE in _cookies(headers)
 
     def credential_in(self, scope: Scope, headers: Headers) -> str:
         """Return the credential in the cookie.
@@ -112,8 +118,12 @@ def open_sessions(settings: Settings) -> Sessions:
 
 
 def is_browser_path(path: str) -> bool:
-    """Return whether the cookie works for this path."""
-    return any(path == base or path.startswith(f"{base}/") for base in BROWSER_PATHS)
+    """Return whether this is a page for browsers."""
+    return _is_below(path, BROWSER_PATHS)
+
+
+def _is_below(path: str, bases: tuple[str, ...]) -> bool:
+    return any(path == base or path.startswith(f"{base}/") for base in bases)
 
 
 def can_change(scope: Scope) -> bool:
