@@ -115,5 +115,8 @@ def test_a_server_ends_with_success_on_a_signal(
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output.decode().splitlines()) == (
         0,
-        [f"http://127.0.0.1:{port}  (data in {tmp_path}, Dagster at http://127.0.0.1:3000)"],
+        [
+            f"http://127.0.0.1:{port}  (data in {tmp_path}, Dagster at http://127.0.0.1:3000)",
+            f"Map: http://127.0.0.1:{port}/map/",
+        ],
     )

@@ -65,7 +65,8 @@ def serve(application: Application, host: str, port: int) -> None:
         app = create_app(application.settings)
     click.echo(
         f"http://{host}:{port}  (data in {application.settings.home_dir}, "
-        f"Dagster at {application.settings.dagster_url})",
+        f"Dagster at {application.settings.dagster_url})\n"
+        f"Map: http://{host}:{port}/map/",
         err=True,
     )
     uvicorn.run(

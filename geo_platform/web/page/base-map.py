@@ -53,7 +53,9 @@ def main() -> None:
     )
     pieces = np.array([cut(polygon) for polygon in polygons])
     countries = np.array([shapely.union_all(pieces[of == n]) for n in range(of.max() + 1)])
-    land = shapely.get_parts(shapely.union_all(shapely.buffer(countries, 1e-6)))
+    # Widened a little, so that no gap is left between countries, but not over the antimeridian.
+    whole_map = shapely.box(-180, -_NORTHMOST, 180, _NORTHMOST)
+    land = shapely.get_parts(shapely.union_all(shapely.buffer(countries, 1e-6)) & whole_map)
     first, second = shapely.STRtree(countries).query(countries, predicate="intersects")
     edges = shapely.boundary(countries)
     shared = [

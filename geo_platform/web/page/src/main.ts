@@ -206,8 +206,12 @@ function showDetails(item: Item): void {
         .filter(([, value]) => value !== undefined && value !== null)
         .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, valueText(value))]),
     ),
-    element("h3", {}, TEXT.addresses),
-    element("ul", { class: "addresses" }, ...addresses(item).map(([name, text]) => addressLine(name, text))),
+    element(
+      "details",
+      {},
+      element("summary", {}, TEXT.addresses),
+      element("ul", { class: "addresses" }, ...addresses(item).map(([name, text]) => addressLine(name, text))),
+    ),
     element("button", { type: "button", class: "small", onclick: () => (details.hidden = true) }, TEXT.close),
   );
 }
