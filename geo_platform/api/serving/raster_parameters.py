@@ -4,8 +4,10 @@ Called by `raster.py`.
 """
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from inspect import signature
+from typing import Annotated, Any, Literal
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, Path, Query, Request
 from rasterio.enums import Resampling
 
@@ -134,11 +136,13 @@ class Look:
         return [*found, *(("rescale", text) for text in self.rescale or ())]
 
 
-def check_names(request: Request) -> None:
+async def check_names(request: Request) -> None:
     """Raise ParametersInvalid if the address has parameters that its route does not have.
 
     A misspelled parameter would else change nothing, unnoticed.
     """
+    if not request.app.openapi_schema:
+        await run_sync(request.app.openapi)  # takes about a second, once
     route = request.scope["route"]
     described = request.app.openapi()["paths"][route.path_format]["get"].get("parameters", ())
     known = {each["name"] for each in described if each["in"] == "query"}
@@ -176,7 +180,19 @@ def check_capabilities_request(
         raise ParametersInvalid(faults)
 
 
-LookOf = Annotated[Look, Depends()]
+class _LookOf:
+    """Makes a Look of the parameters that Look describes.
+
+    FastAPI awaits this one; it would make the class itself in a thread of its own.
+    """
+
+    __signature__ = signature(Look)
+
+    async def __call__(self, **given: Any) -> Look:
+        return Look(**given)
+
+
+LookOf = Annotated[Look, Depends(_LookOf())]
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from geo_platform.api.auth.authentication import Reader
 from geo_platform.serving.rights import Rights
 
 
-def rights_of(principal: Reader) -> Rights:
+async def rights_of(principal: Reader) -> Rights:
     """Return what the principal of the request may read."""
     return Rights(principal.containers, principal.datasets, principal.collections)
 
