@@ -424,6 +424,20 @@ class TestClients:
         pixels = decoded(tile.content)
         assert np.abs(pixels[0].astype(int) - pixels[1]).max() < 12  # gray
 
+    def test_tilejson_of_larger_tiles_has_the_same_pixels_a_zoom_earlier(
+        self, readers: Readers
+    ) -> None:
+        small = readers.ask("dem", "/tilejson.json").json()
+        large = readers.ask("dem", "/tilejson.json", params={"tilesize": 512}).json()
+        assert (small["tileSize"], large["tileSize"]) == (256, 512)
+        assert (large["minzoom"], large["maxzoom"]) == (small["minzoom"] - 1, 13)
+        zoom = large["maxzoom"]
+        x, y = tile_of(*small["center"][:2], zoom)
+        template = large["tiles"][0]
+        address = template.replace("{z}", str(zoom)).replace("{x}", str(x)).replace("{y}", str(y))
+        tile = readers.client.get(address, headers={"X-Api-Key": readers.key})
+        assert decoded(tile.content).shape[1:] == (512, 512)
+
     def test_a_tile_matrix_set_describes_the_native_grid(self, readers: Readers) -> None:
         found = readers.ask("dem", "/tiles/native").json()
         assert found["crs"] == "http://www.opengis.net/def/crs/EPSG/0/32633"

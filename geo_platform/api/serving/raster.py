@@ -34,6 +34,7 @@ from geo_platform.api.serving.raster_parameters import (
     Look,
     LookOf,
     TileIndex,
+    TileSide,
     Zoom,
     area_of,
     check_capabilities_request,
@@ -43,6 +44,7 @@ from geo_platform.errors import ParameterInvalid, TimeExceeded
 from geo_platform.serving.published import PublishedItem
 from geo_platform.serving.raster.cogs import DEFAULT_ASSET, cog_assets
 from geo_platform.serving.raster.descriptions import (
+    TILE_PX,
     WMTS_FORMATS,
     tile_json,
     tile_matrix_set,
@@ -114,6 +116,9 @@ class TileJson(BaseModel):
     name: str = Field(examples=["sierra_nevada_srtm"])
     scheme: str = Field(examples=["xyz"])
     tiles: list[str] = Field(description="Template of the addresses of tiles.")
+    tile_size: int = Field(
+        alias="tileSize", description="Side of a tile in pixels. MapLibre reads it."
+    )
     minzoom: int
     maxzoom: int
     bounds: list[float] = Field(description="west, south, east, north in degrees")
@@ -229,9 +234,7 @@ def raster_routes(services: Services) -> APIRouter:
         x: TileIndex,
         y: TileIndex,
         pixel_format: PixelFormat,
-        tilesize: Annotated[
-            int, Query(ge=256, le=512, multiple_of=256, description="For WebMercatorQuad.")
-        ] = 256,
+        tilesize: TileSide = TILE_PX,
     ) -> Response:
         """Return a tile, drawn by the item's render `default` without parameters."""
         asked = look.request(pixel_format)
@@ -257,15 +260,17 @@ def raster_routes(services: Services) -> APIRouter:
         tile_format: Annotated[
             PixelFormat, Query(description="Format of the tiles.")
         ] = PixelFormat.webp,
+        tilesize: TileSide = TILE_PX,
     ) -> dict[str, Any]:
         """Return TileJSON. Its tiles have these parameters, and the version of the item."""
         look.request(tile_format)
         facts = await workers.run(lambda: rasters.facts(fresh.item, look.asset))
-        query = urlencode([*look.parameters(), ("v", fresh.item.version)])
+        side = [("tilesize", tilesize)] if tilesize != TILE_PX else []
+        query = urlencode([*look.parameters(), *side, ("v", fresh.item.version)])
         address = address_of(request, fresh.item)
         tiles = f"{address}/tiles/WebMercatorQuad/{{z}}/{{x}}/{{y}}.{tile_format}?{query}"
         response.headers.update(fresh.headers)
-        return tile_json(facts, tiles)
+        return tile_json(facts, tiles, tile_px=tilesize)
 
     @router.get(
         "/WMTSCapabilities.xml",

@@ -74,6 +74,10 @@ _SENT_BY_CLIENTS = "As OWS clients send it, with a name in any case. It may be l
 LongestSide = Annotated[int, Query(ge=1, le=4096, description="Longest side in pixels.")]
 Zoom = Annotated[int, Path(ge=0, le=MAX_ZOOM)]
 TileIndex = Annotated[int, Path(ge=0, lt=2**MAX_ZOOM)]
+TileSide = Annotated[
+    int,
+    Query(ge=256, le=512, multiple_of=256, description="Pixels of a side. For WebMercatorQuad."),
+]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,21 @@ class TileFacts:
         west, south, east, north = self.bounds
         return (west, south, east, north) if west <= east else (-180.0, south, 180.0, north)
 
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The middle of the bounds, longitude and latitude."""
+        west, south, east, north = self.bounds
+        middle = (west + east + (360.0 if west > east else 0.0)) / 2
+        return middle - 360.0 if middle > 180.0 else middle, (south + north) / 2
+
+    def zooms_of(self, tile_px: int) -> tuple[int, int]:
+        """Return the zooms of tiles of `tile_px`, a power of two times 256.
+
+        Tiles of twice the size have the same resolution a zoom earlier.
+        """
+        earlier = int(math.log2(tile_px / TILE_PX))
+        return max(self.zooms[0] - earlier, 0), max(self.zooms[1] - earlier, 0)
+
 
 @dataclass(frozen=True)
 class TileMatrix:
@@ -78,18 +93,23 @@ def mercator_zooms(longest_px: int, pixel_m: float) -> tuple[int, int]:
     return first, last
 
 
-def tile_json(facts: TileFacts, tiles: str) -> dict[str, Any]:
-    """Return the TileJSON document. `tiles` is the template of the addresses."""
+def tile_json(facts: TileFacts, tiles: str, *, tile_px: int = TILE_PX) -> dict[str, Any]:
+    """Return the TileJSON document. `tiles` is the template of the addresses.
+
+    `tileSize` is no member of TileJSON's. MapLibre reads it, and takes 512 without it.
+    """
     west, south, east, north = facts.flat_bounds
+    first, last = facts.zooms_of(tile_px)
     return {
         "tilejson": "3.0.0",
         "name": facts.title,
         "scheme": "xyz",
         "tiles": [tiles],
-        "minzoom": facts.zooms[0],
-        "maxzoom": facts.zooms[1],
+        "tileSize": tile_px,
+        "minzoom": first,
+        "maxzoom": last,
         "bounds": [west, south, east, north],
-        "center": [(west + east) / 2, (south + north) / 2, facts.zooms[0]],
+        "center": [*facts.centre, first],
     }
 
 
