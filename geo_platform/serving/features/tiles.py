@@ -25,6 +25,7 @@ from geo_platform.errors import QueryInvalid
 from geo_platform.serving.features.collections import FeatureCollection
 from geo_platform.serving.features.formats import text_of
 from geo_platform.serving.features.fragments import Fragment, select
+from geo_platform.serving.features.mercator import over_the_edges, whole_in_mercator
 from geo_platform.serving.features.merged import (
     CountedRows,
     count_rows,
@@ -42,7 +43,7 @@ from geo_platform.serving.features.mvt import (
     value_of,
 )
 from geo_platform.serving.features.opened import ColumnKind, FeatureColumn, OpenFeatures
-from geo_platform.serving.features.positions import CRS84, named_crs, to_mercator, window
+from geo_platform.serving.features.positions import CRS84, named_crs, window
 from geo_platform.serving.features.query import FeatureQuery, chosen_columns, conditions
 
 MAX_ZOOM = 22
@@ -230,6 +231,10 @@ def _fill(
         _distinct(inner), opened.relation, selected, order=opened.largest_first(), limit=_MOST_ROWS
     )
     step = math.sqrt(area.area) / EXTENT
+    # A window ends at 180 degrees. What goes on there must not get an outline on the map.
+    xmin, ymin, xmax, ymax = area.bounds
+    by_x, by_y = (xmax - xmin) * MARGIN / EXTENT, (ymax - ymin) * MARGIN / EXTENT
+    area = shapely.box(xmin - by_x, ymin - by_y, xmax + by_x, ymax + by_y)
     statement = select(
         [layout.stored_key, opened.reduced(area, step), *map(opened.plain, columns)],
         "(" + largest + ") AS features",
@@ -299,14 +304,23 @@ def _gridded(
         return np.column_stack([(xy[:, 0] - xmin) * scale, (ymax - xy[:, 1]) * scale])
 
     numbers = np.flatnonzero(~(shapely.is_missing(shapes) | shapely.is_empty(shapes)))
-    moved = shapely.transform(to_mercator(shapely.force_2d(shapes[numbers]), collection), to_tile)
+    moved = whole_in_mercator(shapely.force_2d(shapes[numbers]), collection)
     is_finite = np.isfinite(shapely.bounds(moved)).all(axis=1)
     numbers, moved = numbers[is_finite], moved[is_finite]
-    clipped = shapely.clip_by_rect(moved, -MARGIN, -MARGIN, EXTENT + MARGIN, EXTENT + MARGIN)
+    clipped, rows = [], []
+    for indices, placed in over_the_edges(moved):
+        on_tile = shapely.transform(placed, to_tile)
+        clipped.append(
+            shapely.clip_by_rect(on_tile, -MARGIN, -MARGIN, EXTENT + MARGIN, EXTENT + MARGIN)
+        )
+        rows.append(indices)
     # Points on a straight line are left out: half a step of the grid is a 32nd of a pixel.
-    thin = shapely.simplify(clipped, 0.5, preserve_topology=False)
+    thin = shapely.simplify(np.concatenate(clipped), 0.5, preserve_topology=False)
     found = []
-    parts, of = shapely.get_parts(thin, return_index=True)
+    parts, inner = shapely.get_parts(thin, return_index=True)
+    of = np.concatenate(rows)[inner]
+    in_order = np.argsort(of, kind="stable")
+    parts, of = parts[in_order], of[in_order]
     while (shapely.get_type_id(parts) > _LAST_SINGLE_TYPE).any():
         parts, inner = shapely.get_parts(parts, return_index=True)
         of = of[inner]
