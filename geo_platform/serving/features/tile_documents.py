@@ -6,6 +6,7 @@ https://maplibre.org/maplibre-style-spec.
 Called by `api/serving/vector_tiles.py` and `kept_tiles.py`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,11 @@ GRID = "WebMercatorQuad"
 _GRID_URI = f"http://www.opengis.net/def/tilematrixset/OGC/1.0/{GRID}"
 _EPSG_3857 = "http://www.opengis.net/def/crs/EPSG/0/3857"
 _COLOUR = "#2a6f97"
+# A style opens with the rows on so many pixels at most, at this zoom at most. The world has 512 px
+# at zoom 0.
+_VIEW_PX, _WORLD_PX, _CLOSEST_VIEW = 384, 512, 14.0
+# About 0.1 m, in degrees.
+_EDGE = 1e-6
 _NUMBERS = frozenset({ColumnKind.integer, ColumnKind.single, ColumnKind.double})
 
 
@@ -120,9 +126,6 @@ def tilejson(
     query: str,
 ) -> dict[str, Any]:
     """Return TileJSON 3.0.0. `query` holds the parameters of the tiles, such as a filter."""
-    west, south, east, north = collection.lonlat_bounds
-    if west > east:
-        west, east = -180.0, 180.0
     return {
         "tilejson": "3.0.0",
         "name": collection.title,
@@ -131,24 +134,30 @@ def tilejson(
         "tiles": [tile_template(collection, address, query)],
         "minzoom": 0,
         "maxzoom": DEEPEST_OFFERED,
-        "bounds": [west, south, east, north],
-        "center": [(west + east) / 2, (south + north) / 2, 0],
+        "bounds": _drawn_bounds(collection),
+        "center": [*_centre(collection), 0],
         "vector_layers": vector_layers(collection, columns),
     }
 
 
 def style(collection: FeatureCollection, address: Address, query: str) -> dict[str, Any]:
-    """Return a MapLibre style: points as circles, lines as lines, polygons filled."""
+    """Return a MapLibre style: points as circles, lines as lines, polygons filled.
+
+    Without another view it opens where the rows are.
+    """
     drawn = {"source": "features", "source-layer": collection.id}
     return {
         "version": 8,
         "name": collection.title,
+        "center": _centre(collection),
+        "zoom": _zoom(collection),
         "sources": {
             "features": {
                 "type": "vector",
                 "tiles": [tile_template(collection, address, query)],
                 "minzoom": 0,
                 "maxzoom": DEEPEST_OFFERED,
+                "bounds": _drawn_bounds(collection),
             }
         },
         "layers": [
@@ -182,3 +191,41 @@ def style(collection: FeatureCollection, address: Address, query: str) -> dict[s
             },
         ],
     }
+
+
+def _drawn_bounds(collection: FeatureCollection) -> list[float]:
+    """Return west, south, east, north with west < east: all longitudes across the antimeridian.
+
+    They reach past the rows. MapLibre leaves out a tile that the bounds only touch, also if rows
+    lie on its edge: of bounds that are one point on an edge, it asks for no tile.
+    """
+    west, south, east, north = collection.lonlat_bounds
+    if west > east:
+        west, east = -180.0, 180.0
+    return [
+        max(west - _EDGE, -180.0),
+        max(south - _EDGE, -90.0),
+        min(east + _EDGE, 180.0),
+        min(north + _EDGE, 90.0),
+    ]
+
+
+def _centre(collection: FeatureCollection) -> list[float]:
+    """Return the longitude and latitude of the middle of the bounds."""
+    west, south, east, north = collection.lonlat_bounds
+    middle = (west + east + (360.0 if west > east else 0.0)) / 2
+    return [middle - 360.0 if middle > 180.0 else middle, (south + north) / 2]
+
+
+def _zoom(collection: FeatureCollection) -> float:
+    """Return the zoom at which the style opens."""
+    west, south, east, north = collection.lonlat_bounds
+    wide = (east - west + (360.0 if west > east else 0.0)) / 360
+    high = _mercator(north) - _mercator(south)
+    turns = max(wide, high) * _WORLD_PX / _VIEW_PX
+    return round(-math.log2(min(max(turns, 2.0**-_CLOSEST_VIEW), 1.0)), 2)
+
+
+def _mercator(latitude: float) -> float:
+    """Return how far north a latitude is on the map, as a part of its height."""
+    return math.asinh(math.tan(math.radians(min(max(latitude, -85.0), 85.0)))) / (2 * math.pi)
