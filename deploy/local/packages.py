@@ -1,7 +1,8 @@
-"""Find and install what the servers need: PostgreSQL with PostGIS, Node, Azurite, and a KQL parser.
+"""Find and install what servers and tests need: PostgreSQL with PostGIS, Node, and npm packages.
 
-PostgreSQL and Node come from Debian. Azurite and the parser come from npm, locked in
-`azurite/package-lock.json` and `kusto/package-lock.json`, and go into `.services/` of the checkout.
+PostgreSQL and Node come from Debian. Azurite, a KQL parser and MapLibre GL JS come from npm, locked
+in `package-lock.json` of the folders `azurite`, `kusto` and `maplibre`, and go into `.services/` of
+the checkout.
 """
 
 import hashlib
@@ -20,6 +21,9 @@ _AZURITE = Path(__file__).with_name("azurite")
 _KUSTO = Path(__file__).with_name("kusto")
 # The files of the parser that are used: 5 MB of 31.
 _KUSTO_USED = ("bridge.min.js", "Kusto.Language.Bridge.min.js")
+_MAPLIBRE = Path(__file__).with_name("maplibre")
+# The files that a page loads: 2 MB of 22. They contain what MapLibre depends on.
+_MAPLIBRE_USED = ("maplibre-gl.css", "maplibre-gl.mjs", "maplibre-gl-worker.mjs")
 
 _POSTGRES_HOMES = Path("/usr/lib/postgresql")
 _EXTENSIONS = Path("/usr/share/postgresql")
@@ -56,6 +60,21 @@ def kusto_parser(say: Say) -> list[Path]:
             if path.name not in (*_KUSTO_USED, "package.json"):
                 path.unlink()
     return scripts
+
+
+def maplibre_files(say: Say) -> list[Path]:
+    """Return MapLibre's style sheet, module and worker. Install them if they are missing.
+
+    Raises ServiceError, also if they are missing and there is no npm.
+    """
+    modules = _locked_folder(_MAPLIBRE) / "node_modules"
+    files = [modules / "maplibre-gl" / "dist" / name for name in _MAPLIBRE_USED]
+    with locked(_tools_folder() / "lock"):
+        _install_locked(_MAPLIBRE, files[-1], say)
+        for path in files[0].parent.iterdir():
+            if path.name not in _MAPLIBRE_USED:
+                path.unlink()
+    return files
 
 
 def postgres_binaries() -> Path:
