@@ -20,7 +20,9 @@ from benchmarks.partitions import partitions
 from benchmarks.postgis import postgis
 from benchmarks.serving.first_answer import first_answer
 from benchmarks.serving.raster_tiles import serving_raster
+from benchmarks.serving.search import serving_search
 from benchmarks.serving.server import serving_start
+from benchmarks.serving.vector_tiles import serving_vector
 from benchmarks.submissions import submissions
 from benchmarks.telemetry import telemetry
 
@@ -188,7 +190,9 @@ def main() -> None:
         "listing": listing,
         "partitions": partitions,
         "serving_raster": partial(serving_raster, ROUNDS),
+        "serving_search": serving_search,
         "serving_start": partial(serving_start, ROUNDS),
+        "serving_vector": serving_vector,
         "submissions": submissions,
         "telemetry": telemetry,
     }
