@@ -47,11 +47,12 @@ async def lead_to_page() -> RedirectResponse:
 
 
 @router.get("/")
-def show_page(request: Request, _: Reader) -> Response:
-    answer = _file(request, "index.html")
-    answer.headers["Content-Security-Policy"] = POLICY
-    answer.headers["Cache-Control"] = "no-cache"
-    return answer
+def show_page(principal: Reader) -> Response:
+    """Return the page, with the scope of the caller: a reader sees no button to submit."""
+    content, _ = _contents()["index.html"]
+    page = content.replace(b'data-scope="reader"', f'data-scope="{principal.scope}"'.encode())
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+    return Response(page, headers=headers, media_type=_TYPES["html"])
 
 
 @router.get("/assets/{name}")

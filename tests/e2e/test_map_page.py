@@ -3,6 +3,7 @@
 Every picture is checked against the colours of the data, at places that are known.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ from affine import Affine
 from playwright.sync_api import Page, sync_playwright
 from pyproj import Transformer
 
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.vector import VECTOR
 from geo_platform.settings import Profile
+from tests.support.command import ROOT
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 from tests.support.production import ProfileUnderTest
 from tests.support.reading import ReadingApi, reading_api
@@ -32,7 +36,7 @@ _PROFILES = pytest.mark.parametrize(
 )
 pytestmark = [*DAGSTER_S_WARNINGS, _PROFILES]
 
-_WITHOUT_GPU = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+GPU_BY_SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 # Names that would change the page if they were read as HTML or script.
 HOSTILE = "<img src=x onerror=alert(1)>\u202e' \"; drop"
 RED, BLUE = (200, 40, 30), (30, 60, 210)
@@ -82,7 +86,7 @@ def shown(
     assert [line["outcome"] for line in done.lines] == ["published"] * 2, done.lines
     with reading_api(home, module_profile) as api, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=[*CHROMIUM_ARGUMENTS, *_WITHOUT_GPU]
+            executable_path=chromium, args=[*CHROMIUM_ARGUMENTS, *GPU_BY_SOFTWARE]
         )
         page = browser.new_page(viewport={"width": 1200, "height": 800})
         said: list[str] = []
@@ -266,10 +270,33 @@ def test_the_page_has_a_strict_policy_and_needs_a_credential(shown: Shown) -> No
     assert shown.api.ask("/map/base/9/0/511").status_code == 204
 
 
-def test_the_cookie_reads_what_is_published_and_nothing_else(shown: Shown) -> None:
+def test_the_cookie_reads_what_is_published_and_changes_only_from_this_page(shown: Shown) -> None:
     (cookie,) = shown.page.context.cookies()
     headers = {"Cookie": f"{cookie['name']}={cookie['value']}"}
     for path in ("/stac", "/stac/search", "/raster/collections/rasters/items/colours"):
         assert shown.api.ask(path, key="", headers=headers).status_code == 200
-    for method, path in (("POST", "/stac/search"), ("GET", "/api/jobs"), ("POST", "/api/jobs/a")):
-        assert shown.api.ask(path, method, key="", headers=headers).status_code == 401
+    here, elsewhere = {"Origin": shown.api.address}, {"Origin": "https://example.org"}
+    for path, origin, status in (
+        ("/stac/search", here, 401),
+        ("/api/uploads", {}, 401),
+        ("/api/uploads", elsewhere, 401),
+        # The reader is known, and may not upload.
+        ("/api/uploads", here, 403),
+    ):
+        answer = shown.api.ask(
+            path, "POST", key="", headers={**headers, **origin}, json={"file_name": "a.tif"}
+        )
+        assert answer.status_code == status, (path, origin)
+
+
+def test_a_reader_has_no_place_to_drop_files(shown: Shown) -> None:
+    assert not shown.page.get_by_role("region", name="Bring files").is_visible()
+
+
+def test_the_parameters_that_the_page_offers_are_those_of_the_jobs() -> None:
+    source = (ROOT / "geo_platform/web/page/src/bring.ts").read_text("utf-8")
+    offered = source.partition("const PARAMETERS")[2].partition("};")[0]
+    for chain in (RASTER, VECTOR):
+        names = re.findall(r'"(\w+)"', offered.partition(f"{chain.name}: [")[2].partition("]")[0])
+        assert names
+        assert set(names) <= chain.parameters

@@ -5,9 +5,9 @@ so that no other site can sign somebody in under another name.
 
 The cookie is encrypted and valid on this host for GEO_PLATFORM_API_SESSION_HOURS. It holds the
 credential itself, so that revoking the key, or the token's expiry, ends the session. It works for
-Dagster's pages and the map, and for reading what is published, never for `/api`. `SameSite=Strict`
-keeps it out of other sites' requests; a request that can change something must also name this host
-as its origin.
+Dagster's pages and the map, for `/api`, and for reading what is published. `SameSite=Strict` keeps
+it out of other sites' requests; a request that can change something must also name this host as its
+origin.
 
 `authentication.py` checks the credential, `problems.py` makes problem documents.
 
@@ -47,8 +47,9 @@ COOKIE = "__Host-geo_platform"
 COOKIE_MAX_CHARACTERS = 4000
 
 BROWSER_PATHS = ("/dagster", "/map")
-# The map page reads these with the cookie.
-READ_BY_PAGES = ("/stac", "/raster", "/features")
+# The map page reads these with the cookie, and submits below /api.
+_READ_BY_PAGES = ("/stac", "/raster", "/features")
+_USED_BY_PAGES = ("/api",)
 _READING_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -74,10 +75,11 @@ class Sessions:
     def applies(self, scope: Scope, headers: Headers) -> bool:
         """Return whether a browser page sent this, with the cookie as its only credential."""
         has_other = "authorization" in headers or "x-api-key" in headers
-        is_page_s = is_browser_path(scope["path"]) or (
-            _is_below(scope["path"], READ_BY_PAGES) and not can_change(scope)
+        path = scope["path"]
+        is_of_page = _is_below(path, (*BROWSER_PATHS, *_USED_BY_PAGES)) or (
+            _is_below(path, _READ_BY_PAGES) and not can_change(scope)
         )
-        return is_page_s and not has_other and COOKIE in _cookies(headers)
+        return is_of_page and not has_other and COOKIE in _cookies(headers)
 
     def credential_in(self, scope: Scope, headers: Headers) -> str:
         """Return the credential in the cookie.

@@ -16,24 +16,68 @@ export class Problem extends Error {
 
 /** Return the JSON of an address of this server. Throws Problem. */
 export async function getJson<T>(address: string, signal?: AbortSignal): Promise<T> {
+  return asked<T>(address, signal ? { signal } : {});
+}
+
+/** Send JSON and return the JSON of the answer. Throws Problem. */
+export async function sendJson<T>(address: string, body: unknown): Promise<T> {
+  return asked<T>(address, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json" },
+  });
+}
+
+/** Send a file, and tell how many bytes are sent. Throws Problem. */
+export function sendFile(
+  address: string,
+  file: File,
+  headers: Record<string, string>,
+  sent: (bytes: number) => void,
+): Promise<void> {
+  // Only XMLHttpRequest tells the progress of an upload.
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", address);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", (event) => sent(event.loaded));
+    request.addEventListener("error", () => reject(new Problem(0, "", TEXT.unreachable, "")));
+    request.addEventListener("load", () => {
+      if (request.status < 300) resolve();
+      else reject(problemOf(request.status, request.responseText, request.statusText));
+    });
+    request.send(file);
+  });
+}
+
+async function asked<T>(address: string, request: RequestInit): Promise<T> {
   let answer: Response;
   try {
     answer = await fetch(address, {
-      headers: { Accept: "application/json" },
+      ...request,
+      headers: { Accept: "application/json", ...request.headers },
       credentials: "same-origin",
-      ...(signal ? { signal } : {}),
     });
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (request.signal?.aborted) throw error;
     throw new Problem(0, "", TEXT.unreachable, "");
   }
   if (answer.ok) return (await answer.json()) as T;
-  if (answer.status === 401) throw new Problem(401, "", TEXT.signInAgain, "");
-  const problem = (await answer.json().catch(() => ({}))) as Record<string, unknown>;
-  throw new Problem(
-    answer.status,
-    String(problem.code ?? answer.status),
-    String(problem.detail ?? problem.message ?? answer.statusText),
+  throw problemOf(answer.status, await answer.text(), answer.statusText);
+}
+
+function problemOf(status: number, text: string, otherwise: string): Problem {
+  if (status === 401) return new Problem(401, "", TEXT.signInAgain, "");
+  let problem: Record<string, unknown> = {};
+  try {
+    problem = JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    // A proxy answered, not the platform.
+  }
+  return new Problem(
+    status,
+    String(problem.code ?? status),
+    String(problem.detail ?? problem.message ?? otherwise),
     String(problem.remedy ?? ""),
   );
 }

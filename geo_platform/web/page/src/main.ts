@@ -15,6 +15,7 @@ import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?url";
 
 import { getJson, Problem } from "./api";
 import { baseStyle, ITEM_COLOUR } from "./base";
+import { BroughtFiles } from "./bring";
 import {
   boundsOf,
   featureCollections,
@@ -51,6 +52,7 @@ const found = element("p", { class: "state", role: "status" });
 const list = element("ul", { class: "items" });
 const more = element("button", { type: "button", hidden: true }, TEXT.more);
 const details = element("section", { class: "details", "aria-label": TEXT.details, hidden: true });
+const bring = element("section", { "aria-label": TEXT.bring, hidden: true });
 const layers = element("ul", { class: "layers" });
 const mapPlace = element("div", { id: "map" });
 const values = element("section", { class: "values", "aria-label": TEXT.values, hidden: true });
@@ -78,6 +80,7 @@ fill(
       element("h1", {}, TEXT.title),
       element("form", { method: "post", action: "/logout" }, element("button", { class: "small" }, TEXT.signOut)),
     ),
+    bring,
     element("section", { "aria-label": TEXT.layers }, element("h2", {}, TEXT.layers), layers),
     details,
     element("section", { "aria-label": TEXT.items }, element("h2", {}, TEXT.items), search, found, list, more),
@@ -406,6 +409,24 @@ async function drawFromAddress(): Promise<void> {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+// A reader may not submit jobs.
+if (document.documentElement.dataset.scope !== "reader") {
+  bring.hidden = false;
+  new BroughtFiles(bring, (collection, id) => void drawPublished(collection, id));
+}
+
+async function drawPublished(collection: string, id: string): Promise<void> {
+  try {
+    const item = await readItem(collection, id);
+    const before = drawn.get(item);
+    if (before) drawn.remove(before);
+    await choose(item);
+  } catch (error) {
+    found.textContent = messageOf(error);
+  }
+  await find();
 }
 
 showLayers();
