@@ -3,7 +3,6 @@
 Every picture is checked against the colours of the data, at places that are known.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,7 @@ from affine import Affine
 from playwright.sync_api import Page, sync_playwright
 from pyproj import Transformer
 
-from geo_platform.chains.raster import RASTER
-from geo_platform.chains.vector import VECTOR
 from geo_platform.settings import Profile
-from tests.support.command import ROOT
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 from tests.support.production import ProfileUnderTest
 from tests.support.reading import ReadingApi, reading_api
@@ -291,12 +287,3 @@ def test_the_cookie_reads_what_is_published_and_changes_only_from_this_page(show
 
 def test_a_reader_has_no_place_to_drop_files(shown: Shown) -> None:
     assert not shown.page.get_by_role("region", name="Bring files").is_visible()
-
-
-def test_the_parameters_that_the_page_offers_are_those_of_the_jobs() -> None:
-    source = (ROOT / "geo_platform/web/page/src/bring.ts").read_text("utf-8")
-    offered = source.partition("const PARAMETERS")[2].partition("};")[0]
-    for chain in (RASTER, VECTOR):
-        names = re.findall(r'"(\w+)"', offered.partition(f"{chain.name}: [")[2].partition("]")[0])
-        assert names
-        assert set(names) <= chain.parameters
