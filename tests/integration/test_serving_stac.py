@@ -451,6 +451,14 @@ def test_an_invalid_body_is_refused_with_a_code(body: Any, stac: Stac) -> None:
     assert response.json()["code"] == "PARAMETER_INVALID"
 
 
+def test_parameters_beside_a_body_are_refused(stac: Stac) -> None:
+    headers = {"X-Api-Key": stac.keys["reader"]}
+    address = f"{stac.address}/stac/search?collections=vectors"
+    refused = stac.client.post(address, json={}, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (400, "PARAMETER_INVALID")
+    assert "body" in refused.json()["remedy"]
+
+
 def test_a_token_belongs_to_its_search(stac: Stac) -> None:
     first = stac.get("/search", limit=2).json()
     (href,) = [link["href"] for link in first["links"] if link["rel"] == "next"]

@@ -27,7 +27,7 @@ from geo_platform.api.problems import (
 from geo_platform.api.services import Services
 from geo_platform.api.serving.freshness import document_response
 from geo_platform.api.serving.readers import ReadRights
-from geo_platform.errors import ParameterInvalid
+from geo_platform.errors import ParameterInvalid, QueryInvalid
 from geo_platform.serving.stac.documents import (
     GEOJSON,
     JSON,
@@ -273,6 +273,11 @@ def _add_items(router: APIRouter, services: Services) -> None:
     )
     def stac_search_by_body(request: Request, rights: ReadRights, body: SearchBody) -> Response:
         """Find items of all collections, newest first, with the parameters in the body."""
+        if request.query_params:
+            raise QueryInvalid(
+                "A POST request has its parameters in the body, and none in the address.",
+                remedy="Put the parameters into the body, or send a GET request.",
+            )
         addresses = addresses_of(request)
         search = ItemSearch.of(body)
         page = services.stac.items(search, rights)
