@@ -349,7 +349,8 @@ def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iter
                 plan.shape,
                 count=count,
                 dtype=plan.bands[0].dtype,
-                nodata=plan.nodata,
+                # The warper would fill alpha with the nodata value too, where nothing is.
+                nodata=None if _mask_replaces_nodata(plan) else plan.nodata,
                 **georeference,
             ) as target,
             _with_points_in_reach(

@@ -29,7 +29,7 @@ REMEMBERED_S = 5.0
 MAX_REMEMBERED = 1000
 # Raise it when the same item is drawn or written in another way: caches keep what they have for a
 # version for ever.
-SERVING_RECIPE = 1
+SERVING_RECIPE = 2
 # The multihash prefix of sha2-256 in `file:checksum`.
 _SHA2_256 = "1220"
 

@@ -64,6 +64,15 @@ def test_a_rotated_strip_of_one_row_or_column_is_reprojected(size: tuple[int, in
     check(drawn, "EPSG:3857")
 
 
+def test_a_raster_placed_by_points_with_alpha_and_nodata_is_empty_beside_its_pixels() -> None:
+    place = PLACES["utm"]
+    turned = Affine.translation(place.west, place.north) @ Affine.rotation(20) @ Affine.scale(10)
+    pixels = np.random.default_rng(1).integers(1, 250, (2, 4, 300), dtype="uint8")
+    pixels[1] = np.where(pixels[1] < 60, 0, 255)
+    raster = Raster(pixels, place, turned, nodata=7, alpha=2)
+    check(Drawn(".tif", raster, georeference="points"), None)
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [("int64", 2**63 - 1), ("int64", -(2**63)), ("int64", 2**52), ("uint64", 2**64 - 1)],
