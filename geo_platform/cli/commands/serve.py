@@ -13,6 +13,10 @@ import click
 from geo_platform.cli.application import Application
 from geo_platform.process_start import frozen_imports
 
+# Longer than clients and proxies keep an idle connection: a server that closes it first may do so
+# while a request is under way. nginx keeps it for 60 seconds.
+_KEEP_ALIVE_S = 75
+
 
 @click.command("serve")
 @click.option(
@@ -77,6 +81,7 @@ def serve(application: Application, host: str, port: int) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
 
 
