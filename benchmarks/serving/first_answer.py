@@ -165,4 +165,4 @@ def _points(number: int) -> Case:
     name = f"rows{number:03}"
     address = f"/features/collections/vectors:{name}/items?limit={ROWS}"
     content = json.dumps(document).encode()
-    return Case(f"{name}.geojson", content, "process_vector", address, is_right)
+    return Case(f"{name}.geojson", content, "ingest_vector", address, is_right)
