@@ -54,7 +54,7 @@ rights: $(STAMP)  ## send 100,000 generated requests to two deployments: none ma
 	@GEO_PLATFORM_TESTS_RIGHTS_REQUESTS=100000 $(BIN)/python -m pytest tests/e2e/test_serving_rights.py $(PYTEST_ARGS)
 
 web:  ## build the map page from geo_platform/web/page into geo_platform/web/bundle; needs Node 20
-	@cd geo_platform/web/page && npm ci --silent --no-audit --no-fund && npm run --silent build
+	@cd geo_platform/web/page && npm ci --no-audit --no-fund && npm run build
 
 corpus: $(STAMP)  ## ingest the sample data of published packages; compare with tests/corpus_outcomes.tsv (ACCEPT=1 rewrites it)
 	@$(BIN)/python -m tests.support.corpus $(if $(ACCEPT),--accept)

@@ -4,7 +4,8 @@
     /map/assets/{name}           scripts and styles; their names have a digest of their content
     /map/base/{z}/{x}/{y}        a vector tile of land and borders (Natural Earth, public domain)
 
-The page reads `/stac`, `/raster` and `/features` with the cookie of the sign-in page.
+The page reads `/stac`, `/raster` and `/features` and submits jobs at `/api`, with the cookie of the
+sign-in page.
 
 Called by `app.py`.
 """
@@ -28,6 +29,8 @@ POLICY = (
     "frame-ancestors 'none'"
 )
 _FOR_EVER = "private, max-age=31536000, immutable"
+# Addresses of the base map name no version.
+_A_DAY = "private, max-age=86400"
 _TYPES = {
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
@@ -73,8 +76,8 @@ def send_base_tile(
 ) -> Response:
     content = _base_tile(z, x, y)
     if content is None:
-        return Response(status_code=204, headers={"Cache-Control": _FOR_EVER})
-    headers = {"Content-Encoding": "gzip", "Cache-Control": _FOR_EVER}
+        return Response(status_code=204, headers={"Cache-Control": _A_DAY})
+    headers = {"Content-Encoding": "gzip", "Cache-Control": _A_DAY}
     return Response(content, headers=headers, media_type="application/vnd.mapbox-vector-tile")
 
 

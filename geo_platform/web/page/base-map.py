@@ -15,8 +15,10 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import shapely
-from pmtiles.tile import Compression, TileType, zxy_to_tileid
+from pmtiles.tile import zxy_to_tileid
 from pmtiles.writer import write
+
+from geo_platform.serving.features.kept_tiles import archive_header
 
 HERE = Path(__file__).parent
 DEEPEST = 5
@@ -83,18 +85,12 @@ def _pack(tiles: Path, archive: Path) -> None:
         z, x, y = (int(part) for part in path.relative_to(tiles).with_suffix("").parts)
         if 0 <= x < 2**z and 0 <= y < 2**z:
             found.append((zxy_to_tileid(z, x, y), path))
-    header = {
-        "tile_type": TileType.MVT, "tile_compression": Compression.GZIP,
-        "min_lon_e7": -1_800_000_000, "min_lat_e7": -850_511_287,
-        "max_lon_e7": 1_800_000_000, "max_lat_e7": 850_511_287,
-        "center_zoom": 0, "center_lon_e7": 0, "center_lat_e7": 0,
-    }  # fmt: skip
     with write(str(archive)) as writer:
         for number, path in sorted(found):
             writer.write_tile(number, path.read_bytes())
         layers = json.loads(json.loads((tiles / "metadata.json").read_text())["json"])
         about = {"name": "Natural Earth", "attribution": "Natural Earth"}
-        writer.finalize(header, {**about, "vector_layers": layers["vector_layers"]})
+        writer.finalize(archive_header(), {**about, "vector_layers": layers["vector_layers"]})
 
 
 if __name__ == "__main__":

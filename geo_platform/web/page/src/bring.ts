@@ -29,6 +29,8 @@ const JOBS: Record<Kind, string> = { raster: "process_raster", vector: "ingest_v
 const RASTER_NAMES = /\.(tiff?|jp2|j2k|png|jpe?g|webp|vrt|asc|grd|dem|hgt|img|nc|grib2?|bil|bip|bsq)(\.zip)?$/i;
 // Parts of a file that are not its main one.
 const SIDECARS = /\.(dbf|shx|prj|cpg|qix|sbn|sbx|qmd|tfw|tifw|tfwx|wld|jgw|pgw|j2w|ovr|msk|aux\.xml|shp\.xml)$/i;
+/** Without an event for so long, Dagster may not be running. */
+const SILENT_MS = 10_000;
 const EVENTS = ["RUN_QUEUED", "RUN_STARTING", "RUN_STARTED", "STAGE_START", "STAGE_PROGRESS", "STAGE_DONE", "STAGE_FAILED"];
 /** The parameters that people set after a refusal, for each kind. */
 const PARAMETERS: Record<Kind, string[]> = {
@@ -151,23 +153,32 @@ class Brought {
       const { code, message, remedy } = ended.errorDetails;
       throw new Problem(0, code, message, remedy);
     }
+    if (!ended.status.startsWith("completed")) throw new Problem(0, "", TEXT.notEnded, "");
     const items = ended.resultData?.items ?? (ended.resultData ? [ended.resultData] : []);
-    this.state.textContent = TEXT.done;
+    this.state.textContent = ended.status === "completed" ? TEXT.done : TEXT.doneWithRejects;
     for (const { collection, item_id } of items) if (collection && item_id) this.published(collection, item_id);
   }
 
   private follow(jobId: string): Promise<void> {
     return new Promise((resolve) => {
       const events = new EventSource(`/api/jobs/${jobId}/events`);
+      const silent = setTimeout(() => (this.state.textContent = TEXT.waiting), SILENT_MS);
       for (const name of EVENTS) {
         events.addEventListener(name, (event) => {
+          clearTimeout(silent);
           const said = JSON.parse((event as MessageEvent<string>).data) as { stage?: string; said?: string };
           this.state.textContent = said.said ?? said.stage ?? name;
         });
       }
-      events.addEventListener("end", () => {
+      const finish = (): void => {
+        clearTimeout(silent);
         events.close();
         resolve();
+      };
+      events.addEventListener("end", finish);
+      // A browser connects again by itself, unless the server refused: the status then says why.
+      events.addEventListener("error", () => {
+        if (events.readyState === EventSource.CLOSED) finish();
       });
     });
   }

@@ -329,7 +329,7 @@ async function pixelAt(item: Item, lng: number, lat: number): Promise<HTMLElemen
     return pixels.some(([, value]) => value !== null) ? [facts(pixels)] : [];
   } catch (error) {
     // Outside of the raster there is no pixel.
-    if (error instanceof Problem && error.status > 0 && error.status < 500) return [];
+    if (error instanceof Problem && error.status === 404) return [];
     return [element("p", {}, messageOf(error))];
   }
 }

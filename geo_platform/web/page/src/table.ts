@@ -88,7 +88,8 @@ export class RowTable {
     try {
       rows = await getJson<Rows>(address);
     } catch (error) {
-      if (asked === this.asked && error instanceof Problem) this.state.textContent = error.message;
+      if (!(error instanceof Problem)) throw error;
+      if (asked === this.asked) this.state.textContent = error.message;
       return;
     }
     if (asked !== this.asked) return;

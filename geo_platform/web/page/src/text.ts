@@ -64,6 +64,9 @@ export const TEXT = {
   uploading: "Uploading",
   submitting: "Submitting",
   done: "Published",
+  doneWithRejects: "Published. Some rows were rejected; the item says how many.",
+  waiting: "Waiting for Dagster. On one machine, `geo-platform dev` has to run beside this server.",
+  notEnded: "The job has not ended, and its events cannot be followed any more. Look at its run.",
   refused: "Refused",
   tryAgain: "Try again, without another upload",
   examples: {
