@@ -1,18 +1,30 @@
-"""The vector assets: raw_vector -> vector_profile -> vector_features -> vector_item.
+"""The vector assets: raw_vector -> vector_profile -> vector_features -> vector_item, and the tiles
+of low zooms that a job of its own draws afterwards.
 
 Called by `modules.py`.
 """
 
 import dagster as dg
 
-from assets.stage import StageConfig, result, run_stage, stage_asset
+from assets.partitions import VECTOR_ITEMS
+from assets.stage import (
+    OWNERS,
+    STORE_RETRIES,
+    StageConfig,
+    result,
+    run_stage,
+    stage,
+    stage_asset,
+)
 from geo_platform.chains.chain import StageStores
 from geo_platform.chains.vector import ARRIVAL, FEATURES, ITEM, PROFILE
 from geo_platform.contracts.arrival import ObjectArrived
-from geo_platform.contracts.publication import ItemPublished
+from geo_platform.contracts.publication import ItemPublished, TilesKept
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
+from geo_platform.serving.features.opened import FeatureReader
+from geo_platform.settings import load_settings
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 
 
@@ -83,3 +95,39 @@ def vector_item(
     stores = StageStores(objects, catalog=catalog)
     published = run_stage(ITEM, context, config, vector_features, stores)
     return result(published, objects)
+
+
+# Not a stage of the chain: neither publishing nor another run of the source waits for it, since its
+# partition is the item. `schedules/sensors.py` requests its runs.
+@dg.asset(
+    description="The vector tiles of low zooms of a large item, drawn once and kept in PMTiles "
+    "archives. The partition is COLLECTION/ITEM.",
+    deps=[dg.AssetDep(ITEM.name, partition_mapping=dg.AllPartitionMapping())],
+    partitions_def=VECTOR_ITEMS,
+    group_name="vector",
+    owners=OWNERS,
+    kinds={"pmtiles"},
+    retry_policy=STORE_RETRIES,
+)
+def vector_tiles(
+    context: dg.AssetExecutionContext,
+    objects: dg.ResourceParam[ObjectStore],
+    scratch: dg.ResourceParam[Scratch],
+    catalog: dg.ResourceParam[Catalog],
+    feature_rows: dg.ResourceParam[FeatureReader],
+) -> dg.MaterializeResult[TilesKept]:
+    """Draw and store the tiles of the item that the partition names."""
+    from geo_platform.serving.features.kept_tiles import keep_tiles_of
+
+    collection, _, item_id = context.partition_key.partition("/")
+    with stage(context) as notify, scratch.of_run(context.run.run_id) as folder:
+        kept = keep_tiles_of(
+            (collection, item_id),
+            catalog,
+            feature_rows,
+            objects,
+            folder,
+            max_bytes=load_settings().tile_max_bytes,
+            notify=notify,
+        )
+    return result(kept, objects)

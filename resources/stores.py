@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
+from geo_platform.serving.features.feature_reader import open_feature_reader
 from geo_platform.serving.features.opened import FeatureReader
 from geo_platform.settings import Profile, load_settings
 from geo_platform.storage.local.folder import FolderStore
@@ -86,8 +87,6 @@ class FeatureRows(dg.ConfigurableResource[FeatureReader]):
     def yield_for_execution(
         self, context: dg.InitResourceContext
     ) -> Generator[FeatureReader, None, None]:
-        from geo_platform.serving.features.feature_reader import open_feature_reader
-
         with closing(
             open_feature_reader(
                 load_settings(), self.objects, seconds=_READ_S, run_id=run_id_of(context)

@@ -16,21 +16,13 @@ from affine import Affine
 from playwright.sync_api import Page, sync_playwright
 from pyproj import Transformer
 
-from geo_platform.settings import Profile
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
-from tests.support.production import ProfileUnderTest
+from tests.support.production import MODULE_IN_PRODUCTION_IS_SLOW, ProfileUnderTest
 from tests.support.reading import ReadingApi, reading_api
 from tests.support.ui import CHROMIUM_ARGUMENTS
 
 # The page is the same on both profiles: files are enough in every suite.
-_PROFILES = pytest.mark.parametrize(
-    "module_profile",
-    [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)],
-    ids=str,
-    indirect=True,
-    scope="module",
-)
-pytestmark = [*DAGSTER_S_WARNINGS, _PROFILES]
+pytestmark = [*DAGSTER_S_WARNINGS, MODULE_IN_PRODUCTION_IS_SLOW]
 
 GPU_BY_SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 # Names that would change the page if they were read as HTML or script.

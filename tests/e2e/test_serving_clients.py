@@ -25,22 +25,15 @@ from owslib.ogcapi.features import Features
 from owslib.wmts import WebMapTileService
 from rasterio.io import MemoryFile
 
-from geo_platform.settings import Profile
 from tests.support.command import ROOT
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
-from tests.support.production import ProfileUnderTest
+from tests.support.production import MODULE_IN_PRODUCTION_IS_SLOW, ProfileUnderTest
 from tests.support.publications import COLLECTION, item
 from tests.support.reading import ReadingApi, reading_api
 
 pytestmark = [
     *DAGSTER_S_WARNINGS,
-    pytest.mark.parametrize(
-        "module_profile",
-        [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)],
-        ids=str,
-        indirect=True,
-        scope="module",
-    ),
+    MODULE_IN_PRODUCTION_IS_SLOW,
     # Tiles have no georeference of their own.
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
 ]

@@ -29,21 +29,14 @@ from geo_platform.api.app import create_app
 from geo_platform.api.auth.keys import KeyFile
 from geo_platform.api.auth.principal import Scope
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY
-from geo_platform.settings import Profile
 from geo_platform.storage.stores import open_catalog, open_objects
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
-from tests.support.production import ProfileUnderTest
+from tests.support.production import MODULE_IN_PRODUCTION_IS_SLOW, ProfileUnderTest
 from tests.support.serving import served
 
 pytestmark = [
     *DAGSTER_S_WARNINGS,
-    pytest.mark.parametrize(
-        "module_profile",
-        [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)],
-        ids=str,
-        indirect=True,
-        scope="module",
-    ),
+    MODULE_IN_PRODUCTION_IS_SLOW,
     # Tiles and previews have no georeference of their own.
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
 ]

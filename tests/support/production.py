@@ -31,6 +31,15 @@ PRODUCTION_IS_SLOW = pytest.mark.parametrize(
     indirect=True,
 )
 
+# The same for a module whose tests share stores.
+MODULE_IN_PRODUCTION_IS_SLOW = pytest.mark.parametrize(
+    "module_profile",
+    [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)],
+    ids=str,
+    indirect=True,
+    scope="module",
+)
+
 
 @dataclass(frozen=True)
 class ProfileUnderTest:

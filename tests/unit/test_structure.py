@@ -11,8 +11,7 @@ from tests.support.structure import (
     importers,
 )
 
-# What is served and the map are about 80 of them.
-MOST_FILES = 420
+MOST_FILES = 400
 MOST_MODULES_OF_A_FOLDER = 20
 SMALL_LINES = 60
 

@@ -1,6 +1,7 @@
 """Open what reads the rows of published vector items, for the profile.
 
-A module of its own, because the API and the jobs open it, each with its own limit of time.
+A module of its own, so that the assets, which need only the protocol `FeatureReader`, import no
+store.
 
 Called by `api/services.py` and `resources/stores.py`.
 """

@@ -10,7 +10,7 @@ rollback.
 
 Source: PMTiles Version 3 Specification, https://github.com/protomaps/PMTiles
 
-Called by `api/services.py`, `assets/vector_tiles.py` and `orchestrator/large_items.py`.
+Used by `api`, `assets`, `orchestrator` and `web/page`.
 """
 
 import gzip
@@ -44,12 +44,12 @@ from geo_platform.serving.features.collections import (
     collections_of,
 )
 from geo_platform.serving.features.fragments import select
+from geo_platform.serving.features.mercator import HALF_TURN_M
 from geo_platform.serving.features.opened import FeatureReader, OpenFeatures
 from geo_platform.serving.features.positions import to_mercator
 from geo_platform.serving.features.query import read_parameters
 from geo_platform.serving.features.tile_documents import vector_layers
 from geo_platform.serving.features.tiles import (
-    HALF_TURN_M,
     TileAccount,
     TileAddress,
     VectorTile,
@@ -249,7 +249,7 @@ def _drawn(
 def _write(
     path: Path, tiles: Iterator[tuple[TileAddress, VectorTile]], metadata: dict[str, Any]
 ) -> None:
-    from pmtiles.tile import Compression, TileType, zxy_to_tileid
+    from pmtiles.tile import zxy_to_tileid
     from pmtiles.writer import write
 
     accounts = {}
@@ -258,13 +258,19 @@ def _write(
             accounts[_name(address)] = [tile.account.rows, tile.account.drawn, tile.account.merged]
             compressed = gzip.compress(tile.content, compresslevel=6, mtime=0)
             writer.write_tile(zxy_to_tileid(address.z, address.x, address.y), compressed)
-        header = {
-            "tile_type": TileType.MVT, "tile_compression": Compression.GZIP,
-            "min_lon_e7": -1_800_000_000, "min_lat_e7": -850_511_287,
-            "max_lon_e7": 1_800_000_000, "max_lat_e7": 850_511_287,
-            "center_zoom": 0, "center_lon_e7": 0, "center_lat_e7": 0,
-        }  # fmt: skip
-        writer.finalize(header, {**metadata, _ACCOUNTS: accounts})
+        writer.finalize(archive_header(), {**metadata, _ACCOUNTS: accounts})
+
+
+def archive_header() -> dict[str, Any]:
+    """Return the header of an archive of compressed vector tiles of the whole map."""
+    from pmtiles.tile import Compression, TileType
+
+    return {
+        "tile_type": TileType.MVT, "tile_compression": Compression.GZIP,
+        "min_lon_e7": -1_800_000_000, "min_lat_e7": -850_511_287,
+        "max_lon_e7": 1_800_000_000, "max_lat_e7": 850_511_287,
+        "center_zoom": 0, "center_lon_e7": 0, "center_lat_e7": 0,
+    }  # fmt: skip
 
 
 def _name(address: TileAddress) -> str:

@@ -4,7 +4,7 @@ PROJ returns x between the two edges of the map, so that an edge across 180 degr
 the Earth. Here x continues past half a turn, and a tile draws what reaches over an edge of the map
 on the other side too.
 
-Called by `tiles.py`.
+Called by `kept_tiles.py` and `tiles.py`.
 """
 
 import math
@@ -20,8 +20,9 @@ from geo_platform.crs import EARTH_SEMI_MAJOR_M
 from geo_platform.serving.features.collections import FeatureCollection
 from geo_platform.serving.features.positions import Shapes, to_mercator
 
-_HALF_TURN_M = math.pi * EARTH_SEMI_MAJOR_M
-_TURN_M = 2 * _HALF_TURN_M
+# From the middle of the map to its edges.
+HALF_TURN_M = math.pi * EARTH_SEMI_MAJOR_M
+_TURN_M = 2 * HALF_TURN_M
 _MAKERS: Mapping[str, Callable[..., BaseGeometry]] = {
     "MultiPoint": shapely.multipoints,
     "MultiLineString": shapely.multilinestrings,
@@ -42,7 +43,7 @@ def whole_in_mercator(shapes: Shapes, collection: FeatureCollection) -> Shapes:
     if crs.is_geographic:
         metres = EARTH_SEMI_MAJOR_M * crs.axis_info[0].unit_conversion_factor
         stored = shapely.bounds(shapes) * metres
-        turned = np.flatnonzero((stored[:, 0] <= -_HALF_TURN_M) | (stored[:, 2] >= _HALF_TURN_M))
+        turned = np.flatnonzero((stored[:, 0] <= -HALF_TURN_M) | (stored[:, 2] >= HALF_TURN_M))
         for number in turned:
             moved[number] = _with_turns(shapes[number], moved[number], metres)
         return moved
@@ -50,7 +51,7 @@ def whole_in_mercator(shapes: Shapes, collection: FeatureCollection) -> Shapes:
     def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         return shapely.get_coordinates(to_mercator(np.array(shapely.points(xy)), collection))
 
-    for number in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > _HALF_TURN_M):
+    for number in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > HALF_TURN_M):
         moved[number] = _joined(shapes[number], moved[number], move)
     return moved
 
@@ -60,8 +61,8 @@ def over_the_edges(moved: Shapes) -> Iterator[tuple[NDArray[np.intp], Shapes]]:
     yield np.arange(len(moved)), moved
     bounds = shapely.bounds(moved)
     for turn, reaches in (
-        (-_TURN_M, bounds[:, 2] > _HALF_TURN_M),
-        (_TURN_M, bounds[:, 0] < -_HALF_TURN_M),
+        (-_TURN_M, bounds[:, 2] > HALF_TURN_M),
+        (_TURN_M, bounds[:, 0] < -HALF_TURN_M),
     ):
         over = np.flatnonzero(reaches)
         if len(over):
@@ -107,7 +108,7 @@ def _joined(stored: BaseGeometry, moved: BaseGeometry, move: _Move) -> BaseGeome
 def _ring(stored: BaseGeometry, moved: BaseGeometry, move: _Move) -> NDArray[np.float64]:
     """Return the path of a ring. One that goes round the Earth is closed beyond the pole."""
     path = _path(stored, moved, move)
-    if abs(path[-1, 0] - path[0, 0]) < _HALF_TURN_M:
+    if abs(path[-1, 0] - path[0, 0]) < HALF_TURN_M:
         return path
     beyond = math.copysign(2 * _TURN_M, path[:, 1].mean())
     corners = [[path[-1, 0], beyond], [path[0, 0], beyond], path[0]]
@@ -122,12 +123,12 @@ def _path(stored: BaseGeometry, moved: BaseGeometry, move: _Move) -> NDArray[np.
     path = shapely.get_coordinates(moved)
     before = shapely.get_coordinates(stored)
     steps = np.diff(path[:, 0])
-    jumps = np.flatnonzero(np.abs(steps) > _HALF_TURN_M)
+    jumps = np.flatnonzero(np.abs(steps) > HALF_TURN_M)
     if len(jumps) == 0 or not np.isfinite(path).all():
         return path
     middles = move((before[jumps] + before[jumps + 1]) / 2)
     expected = (path[jumps, 0] + path[jumps + 1, 0]) / 2
-    is_short = ~(np.abs(middles[:, 0] - expected) < _HALF_TURN_M / 2)
+    is_short = ~(np.abs(middles[:, 0] - expected) < HALF_TURN_M / 2)
     crossed = jumps[is_short]
     turns = np.zeros(len(path))
     turns[crossed + 1] = -np.sign(steps[crossed])

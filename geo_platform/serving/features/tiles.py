@@ -25,7 +25,7 @@ from geo_platform.errors import QueryInvalid
 from geo_platform.serving.features.collections import FeatureCollection
 from geo_platform.serving.features.formats import text_of
 from geo_platform.serving.features.fragments import Fragment, select
-from geo_platform.serving.features.mercator import over_the_edges, whole_in_mercator
+from geo_platform.serving.features.mercator import HALF_TURN_M, over_the_edges, whole_in_mercator
 from geo_platform.serving.features.merged import (
     CountedRows,
     count_rows,
@@ -51,7 +51,6 @@ MAX_ZOOM = 22
 DEEPEST_OFFERED = 16
 MARGIN = 64
 ACCOUNT_LAYER = "_account"
-HALF_TURN_M = math.pi * 6_378_137.0
 # A feature needs 40 bytes and more, so a tile has no room for more rows than this.
 _MOST_ROWS = 12_000
 # Tiles are read in chunks; a full tile ends after this many rows in succession without room.
@@ -428,4 +427,4 @@ def _degrees(x: float) -> float:
 
 
 def _latitude(y: float) -> float:
-    return math.degrees(2 * math.atan(math.exp(y / 6_378_137.0)) - math.pi / 2)
+    return math.degrees(2 * math.atan(math.exp(y * math.pi / HALF_TURN_M)) - math.pi / 2)

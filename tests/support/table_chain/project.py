@@ -52,7 +52,7 @@ def add_chain(project: Path) -> None:
     _replace(
         project / MODULES, "import hello, raster, vector", "import hello, raster, table, vector"
     )
-    _replace(project / MODULES, "[hello, raster, vector, ", "[hello, raster, table, vector, ")
+    _replace(project / MODULES, "[hello, raster, vector]", "[hello, raster, table, vector]")
 
 
 def run_in(project: Path, *arguments: str | Path, timeout_s: float = 300) -> str:

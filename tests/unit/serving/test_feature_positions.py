@@ -8,7 +8,6 @@ import shapely
 from pyproj import Transformer
 
 from geo_platform.errors import QueryInvalid
-from geo_platform.serving.features.collections import FeatureCollection, FileSource
 from geo_platform.serving.features.positions import (
     CRS84,
     CRS84H,
@@ -19,25 +18,9 @@ from geo_platform.serving.features.positions import (
     to_named,
     window,
 )
-from geo_platform.serving.published import PublishedItem
+from tests.support.feature_collections import collection
 
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
-
-
-def collection(crs: str, lonlat: tuple[float, float, float, float]) -> FeatureCollection:
-    return FeatureCollection(
-        item=PublishedItem("vectors", "roads", "0" * 16, {"properties": {}, "assets": {}}),
-        family=None,
-        source=FileSource("silver", "roads.parquet"),
-        rows=1,
-        crs_text=crs,
-        geometry_column="geometry",
-        geometry_type="Geometry",
-        has_heights=False,
-        lonlat_bounds=lonlat,
-        native_bounds=None,
-        json_columns=frozenset(),
-    )
 
 
 UTM = collection("EPSG:32632", (8.0, 47.0, 10.0, 49.0))

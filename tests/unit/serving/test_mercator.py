@@ -9,33 +9,14 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from geo_platform.serving.features.collections import FeatureCollection, FileSource
 from geo_platform.serving.features.mercator import over_the_edges, whole_in_mercator
 from geo_platform.serving.features.tile_documents import style, tilejson
-from geo_platform.serving.published import PublishedItem
+from tests.support.feature_collections import collection
 
 PACIFIC = "EPSG:3832"  # Mercator with its middle at 150 degrees
 ARCTIC = "EPSG:3995"
 ROBINSON = "ESRI:54030"
 METRES = math.pi * 6_378_137.0 / 180
-
-
-def collection(
-    crs: str = "EPSG:4326", lonlat: tuple[float, float, float, float] = (-180.0, -90.0, 180.0, 90.0)
-) -> FeatureCollection:
-    return FeatureCollection(
-        item=PublishedItem("vectors", "roads", "0" * 16, {"properties": {}, "assets": {}}),
-        family=None,
-        source=FileSource("silver", "roads.parquet"),
-        rows=1,
-        crs_text=crs,
-        geometry_column="geometry",
-        geometry_type="Geometry",
-        has_heights=False,
-        lonlat_bounds=lonlat,
-        native_bounds=None,
-        json_columns=frozenset(),
-    )
 
 
 def drawn(lonlat: shapely.Geometry, crs: str) -> shapely.Geometry:
